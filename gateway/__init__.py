@@ -1,0 +1,1 @@
+"""The query surface over the stores."""

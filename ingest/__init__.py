@@ -1,0 +1,1 @@
+"""Everything that brings ticks in: feeds, publisher, writer, quarantine."""

@@ -1,0 +1,1 @@
+"""Tapehouse: a market data platform with one truth at every seam."""

@@ -1,0 +1,145 @@
+"""The settings of a process: one frozen object, built in main and handed down.
+
+Later sources win: the defaults here; `connections.toml` in the home folder, which the stack runner writes;
+`tapehouse.toml` in the working folder (or the file named by TAPEHOUSE_CONFIG); the environment, as
+TAPEHOUSE_SHARDS=4 or TAPEHOUSE_NATS__URL=nats://...; the command line. README.md lists them.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tapehouse.errors import SettingsError
+
+CONNECTIONS = "connections.toml"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Nats(_Part):
+    """Where JetStream is and the password of each role's user (the user's name is the role's)."""
+
+    url: str = "nats://127.0.0.1:4222"
+    passwords: dict[str, SecretStr] = {}
+    stream_max_bytes: int = Field(16 * 2**30, ge=2**20)
+    """A fuller stream slows the feeds down until the writers catch up."""
+    duplicate_window_s: int = Field(1800, ge=1)
+    """Longer than any outage planned for: within it a batch sent again is stored once."""
+    replicas: int = Field(1, ge=1, le=5)
+
+
+class QuestDB(_Part):
+    """Where the hot store is; `user` writes, `reader` may only read."""
+
+    host: str = "127.0.0.1"
+    http_port: int = 9000
+    pg_port: int = 8812
+    user: str = "admin"
+    password: SecretStr = SecretStr("quest")
+    reader: str = "user"
+    reader_password: SecretStr = SecretStr("quest")
+
+
+class ClickHouse(_Part):
+    """Where the cold store is; `gate` is sent as the header X-Gate where the server asks for it."""
+
+    host: str = "127.0.0.1"
+    http_port: int = 8123
+    user: str = "admin"
+    password: SecretStr = SecretStr("")
+    gate: SecretStr = SecretStr("")
+
+
+class Writer(_Part):
+    """How much a writer commits at once, and how far back it goes after an unclean start of QuestDB."""
+
+    rows: int = Field(50_000, ge=1)
+    bytes: int = Field(8 * 2**20, ge=2**10)
+    replay_margin_s: int = Field(600, ge=0)
+    lease_s: float = Field(10, gt=0)
+
+
+class Simulator(_Part):
+    """The simulated venue. Rates are a second; shares are of all ticks, 0 to 0.5."""
+
+    seed: int = 1
+    rate: int = Field(1000, ge=1, le=1_000_000)
+    symbols: int = Field(200, ge=1, le=100_000)
+    late: float = Field(0.001, ge=0, le=0.5)
+    duplicate: float = Field(0.001, ge=0, le=0.5)
+
+
+class Settings(BaseSettings):
+    """Everything a role needs to know; see the module's docstring for where it comes from."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="TAPEHOUSE_", env_nested_delimiter="__"
+    )
+
+    home: Path = Path(".tapehouse")
+    shards: int = Field(1, ge=1, le=1024)
+    nats: Nats = Nats()
+    questdb: QuestDB = QuestDB()
+    clickhouse: ClickHouse = ClickHouse()
+    writer: Writer = Writer()
+    simulator: Simulator = Simulator()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment above what `load` passes in, which is what the files hold."""
+        return env_settings, init_settings
+
+
+def load(home: Path | None = None) -> Settings:
+    """Read the files and the environment; `home`, where given, wins over both.
+
+    Raises SettingsError naming each field that is wrong.
+    """
+    config = Path(os.environ.get("TAPEHOUSE_CONFIG", "tapehouse.toml"))
+    from_file = _table(config)
+    folder = home or Path(os.environ.get("TAPEHOUSE_HOME", from_file.get("home", ".tapehouse")))
+    values = _merged(_table(folder / CONNECTIONS), from_file)
+    try:
+        settings = Settings(**values)
+    except ValidationError as reason:
+        faults = [
+            f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in reason.errors()
+        ]
+        raise SettingsError(
+            "settings: " + "; ".join(faults), remedy=f"Mend {config} or the TAPEHOUSE_* variables."
+        ) from None
+    return settings.model_copy(update={"home": folder.absolute()})
+
+
+def _table(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
+        raise SettingsError(
+            f"settings: {path} is no TOML: {reason}", remedy=f"Mend or remove {path}."
+        ) from None
+
+
+def _merged(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    both = dict(low)
+    for key, value in high.items():
+        below = both.get(key)
+        both[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return both
