@@ -33,28 +33,31 @@ def faults(batch: Batch, now_ns: int) -> dict[int, str]:
 
 def _bad(batch: Batch, column: Column, now_ns: int) -> tuple[NDArray[np.bool_] | None, str]:
     data = batch.columns[column.name]
+    low, high = column.low, column.high
     if isinstance(data, Strings):
         if column.nullable:
             return None, ""
         empty = np.array([not value or "\x00" in value for value in data.values] + [True])
         return empty[data.codes], "a name"
     if isinstance(data, Lists):
-        bad_value = ~((data.values >= column.low) & (data.values <= column.high))  # NaN fails both
+        assert low is not None
+        assert high is not None
+        bad_value = ~((data.values >= low) & (data.values <= high))  # NaN fails both
         if not bad_value.any():
             return None, ""
         rows = np.searchsorted(data.ends, np.flatnonzero(bad_value), side="right")
         bad = np.zeros(batch.rows, np.bool_)
         bad[rows] = True
-        return bad, f"levels from {column.low:g} to {column.high:g}"
+        return bad, f"levels from {low:g} to {high:g}"
     if column.type == "time":
         limit = min(now_ns + MINUTE, MAX_TS)
         return (data < 0) | (data > limit), "a time from 1970 to a minute from now"
-    if column.low is None:
+    if low is None or high is None:
         return None, ""
-    bad = ~((data >= column.low) & (data <= column.high))
+    bad = ~((data >= low) & (data <= high))
     if column.nullable:
         bad &= ~(np.isnan(data) if column.type == "double" else data == NULL_LONG)
-    return bad, f"{column.low:g} to {column.high:g}"
+    return bad, f"{low:g} to {high:g}"
 
 
 def _shown(batch: Batch, name: str, row: int) -> str:

@@ -60,7 +60,7 @@ def _buffers(data: ColumnData, rows: int, sizes: list[Any]) -> list[memoryview]:
         parts = [data.ends, data.values]
     else:
         parts = [_once(data)]
-    views = [memoryview(np.ascontiguousarray(part).view(np.uint8)).cast("B") for part in parts]
+    views = [np.ascontiguousarray(part).view(np.uint8).data for part in parts]
     sizes.extend(len(view) for view in views)
     if isinstance(data, Strings):
         sizes.append(data.values)
