@@ -1,0 +1,146 @@
+"""The connection of a role to NATS, and the names of what is kept there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+
+from tapehouse.errors import ConnectError
+from tapehouse.settings import Settings
+
+TICKS = "TICKS"
+QUARANTINE = "QUARANTINE"
+STATE = "state"
+"""The key-value bucket of marks, floors, leases, numberings and checkpoints."""
+
+Listener = Callable[[], None]
+_log = structlog.get_logger()
+
+
+class Bus:
+    """One connection as one role. It reconnects for ever; `on_reconnect` listeners are called each time."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+        self.client = Client()
+        self.js: JetStreamContext = self.client.jetstream(timeout=10)
+        self.on_reconnect: list[Listener] = []
+        self._connected = asyncio.Event()
+
+    @classmethod
+    async def connect(cls, settings: Settings, role: str, timeout: float = 5) -> Bus:
+        """Connect as the user of `role`; ConnectError when the server does not answer within `timeout` s."""
+        bus = cls(role)
+        password = settings.nats.passwords.get(role)
+        try:
+            async with asyncio.timeout(timeout):
+                await bus.client.connect(
+                    settings.nats.url,
+                    name=role,
+                    user=role if password else None,
+                    password=password.get_secret_value() if password else None,
+                    inbox_prefix=f"_INBOX_{role}",
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds, and fractions are kept
+                    ping_interval=5,
+                    # A message is kept by its sender until it is acknowledged, never by the client.
+                    pending_size=-1,
+                    disconnected_cb=bus._lost,
+                    reconnected_cb=bus._found,
+                    error_cb=bus._fault,
+                )
+        except (OSError, TimeoutError, NatsError) as reason:
+            await bus.client.close()
+            raise ConnectError(
+                f"nats: no answer from {settings.nats.url} as {role}: {str(reason) or 'timed out'}",
+                remedy="Start the platform with `tapehouse up`, or set TAPEHOUSE_NATS__URL.",
+                url=settings.nats.url,
+            ) from reason
+        bus._connected.set()
+        return bus
+
+    async def _lost(self) -> None:
+        self._connected.clear()
+        if not self.client.is_closed:
+            _log.warning("nats connection lost", role=self.role)
+
+    async def _found(self) -> None:
+        self._connected.set()
+        for listener in self.on_reconnect:
+            listener()
+
+    async def _fault(self, reason: Exception) -> None:
+        _log.warning("nats error", role=self.role, reason=str(reason) or repr(reason))
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands now."""
+        return self._connected.is_set()
+
+    async def until_connected(self) -> None:
+        """Wait for as long as the connection is down."""
+        await self._connected.wait()
+
+    async def state(self) -> State:
+        """The shared key-value bucket."""
+        return State(await self.js.key_value(STATE))
+
+    async def close(self) -> None:
+        """Close the connection; what was published before is sent first."""
+        await self.client.close()
+
+
+class State:
+    """The shared key-value bucket: keys of dotted words, values in JSON."""
+
+    def __init__(self, bucket: KeyValue) -> None:
+        self._bucket = bucket
+
+    async def get(self, key: str) -> Any:
+        """The value of `key`, None when there is none."""
+        return (await self.get_revised(key))[0]
+
+    async def get_revised(self, key: str) -> tuple[Any, int]:
+        """The value of `key` and its revision; (None, 0) when there is none."""
+        try:
+            entry = await self._bucket.get(key)
+        except KeyNotFoundError:
+            return None, 0
+        return json.loads(entry.value or b"null"), entry.revision or 0
+
+    async def put(self, key: str, value: Any) -> int:
+        """Set `key`, whatever it was; returns its revision."""
+        return await self._bucket.put(key, json.dumps(value, separators=(",", ":")).encode())
+
+    async def replace(self, key: str, value: Any, revision: int) -> int:
+        """Set `key` if its revision is still `revision` (0: it is not there yet); returns the new revision.
+
+        Raises nats.js.errors.KeyWrongLastSequenceError when another was faster.
+        """
+        data = json.dumps(value, separators=(",", ":")).encode()
+        return await self._bucket.update(key, data, last=revision)
+
+    async def delete(self, key: str) -> None:
+        """Remove `key`."""
+        await self._bucket.delete(key)
+
+
+def word(text: str) -> str:
+    """`text` as one word of a subject or key: letters, digits and - _ stay, the rest becomes =XX."""
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E").replace("%", "=")
+
+
+async def server_version(client: Client) -> tuple[int, int]:
+    """The server's (major, minor)."""
+    version = client.connected_server_version
+    return version.major, version.minor
