@@ -149,9 +149,8 @@ class Publisher:
 
     async def _acknowledged(self, message: Msg) -> None:
         ticket = int(message.subject.rsplit(".", 1)[1])
-        answer = (
-            json.loads(message.data) if message.data else {"error": {"code": 503, "description": "no stream"}}
-        )
+        # An empty answer is the server's word that no stream listens yet.
+        answer: dict[str, Any] = json.loads(message.data or b'{"error": {"code": 503}}')
         error = answer.get("error")
         async with self._moved:
             if error is None:

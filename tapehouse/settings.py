@@ -61,8 +61,8 @@ class ClickHouse(_Part):
 class Writer(_Part):
     """How much a writer commits at once, and how far back it goes after an unclean start of QuestDB."""
 
-    rows: int = Field(50_000, ge=1)
-    bytes: int = Field(8 * 2**20, ge=2**10)
+    commit_bytes: int = Field(4 * 2**20, ge=2**10)
+    """Of messages in one transaction; a row takes about 40."""
     replay_margin_s: int = Field(600, ge=0)
     lease_s: float = Field(10, gt=0)
 

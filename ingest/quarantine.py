@@ -1,0 +1,120 @@
+"""What was refused, kept with its reason: the stream QUARANTINE.
+
+A message holds up to some hundreds of refused rows of one kind and venue. An entry is named by the message's
+sequence and its place in it, as 17.3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+from nats.js.errors import NotFoundError
+
+from ingest.rejected import Rejected
+from tapehouse.bus import QUARANTINE, Bus, word
+from tapehouse.clock import now_ns
+
+_ENTRIES = 500
+_BYTES = 256 * 2**10
+_ORIGINAL_MAX = 64 * 2**10
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where rows come from and how to read them again: `reader` is given to the feed on retry."""
+
+    kind: str
+    venue: str
+    source: str
+    reader: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One refused row."""
+
+    id: str
+    at_ns: int
+    kind: str
+    venue: str
+    source: str
+    reader: dict[str, Any]
+    original: bytes
+    reason: str
+    where: str
+
+
+def _pages(rejected: Iterable[Rejected]) -> Iterable[list[Rejected]]:
+    page: list[Rejected] = []
+    size = 0
+    for item in rejected:
+        if page and (len(page) == _ENTRIES or size + len(item.original) > _BYTES):
+            yield page
+            page, size = [], 0
+        page.append(item)
+        size += min(len(item.original), _ORIGINAL_MAX)
+    if page:
+        yield page
+
+
+class Quarantine:
+    """Writes to and reads from the quarantine."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.count = 0
+        """Rows put in through this object."""
+
+    async def put(self, origin: Origin, rejected: Sequence[Rejected]) -> None:
+        """Keep rows with their reasons; returns when the broker has stored them.
+
+        Originals over 64 KB are cut, and their reason says so.
+        """
+        subject = f"quarantine.{origin.kind}.{word(origin.venue)}"
+        for page in _pages(rejected):
+            rows = [
+                (item.original, item.reason, item.where)
+                if len(item.original) <= _ORIGINAL_MAX
+                else (item.original[:_ORIGINAL_MAX], f"{item.reason} (original cut at 64 KB)", item.where)
+                for item in page
+            ]
+            message = [now_ns(), origin.kind, origin.venue, origin.source, origin.reader, rows]
+            await self._store(subject, msgpack.packb(message))
+            self.count += len(rows)
+
+    async def _store(self, subject: str, message: bytes) -> None:
+        """Publish until it is stored: with no identity, a lost acknowledgement may store a page twice."""
+        while True:
+            try:
+                async with asyncio.timeout(30):
+                    await self._bus.js.publish(subject, message, timeout=10)
+                return
+            except TimeoutError:
+                await self._bus.until_connected()
+
+    async def entries(self) -> AsyncIterator[Entry]:
+        """All entries, oldest first."""
+        state = (await self._bus.js.stream_info(QUARANTINE)).state
+        for seq in range(state.first_seq, state.last_seq + 1):
+            for entry in await self.page(seq):
+                yield entry
+
+    async def page(self, seq: int) -> list[Entry]:
+        """The entries of one message; empty when it is gone."""
+        try:
+            message = await self._bus.js.get_msg(QUARANTINE, seq, direct=True)
+        except NotFoundError:
+            return []
+        at_ns, kind, venue, source, reader, rows = msgpack.unpackb(message.data or b"")
+        return [
+            Entry(f"{seq}.{place}", at_ns, kind, venue, source, reader, original, reason, where)
+            for place, (original, reason, where) in enumerate(rows)
+        ]
+
+    async def remove(self, seq: int) -> None:
+        """Remove one message with all its entries."""
+        await self._bus.js.delete_msg(QUARANTINE, seq)

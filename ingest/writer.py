@@ -1,0 +1,265 @@
+"""The writer of a shard: from the stream into QuestDB, nothing lost, nothing doubled.
+
+For each group of messages, in this order: mark the days it touches; commit one transaction a table;
+acknowledge; record the floor. The group after it is read and marked while the one before is committed.
+On every connect the consumer is reset to the message after the floor, or further back when QuestDB may have
+lost commits. What is sent twice falls on the same keys.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import psycopg
+import structlog
+from nats.errors import Error as NatsError
+
+from ingest.floor import Floor, Trail, floor_key, unclean
+from ingest.hotstore import HotStore
+from ingest.intake import ROW_READER, row_json
+from ingest.lease import Lease
+from ingest.pull import Delivered, Pull
+from ingest.quarantine import Origin, Quarantine
+from ingest.rejected import Rejected
+from ingest.streams import writer_name
+from tapehouse.batch import Batch
+from tapehouse.bus import TICKS, Bus, State
+from tapehouse.clock import DAY, day_of
+from tapehouse.errors import ConnectError, WireError
+from tapehouse.health import Health
+from tapehouse.model import Kind
+from tapehouse.settings import Settings
+from tapehouse.wire import unpack
+
+_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
+_PURGE_EVERY_S = 30
+_log = structlog.get_logger()
+
+
+def mark_key(kind: str, day: str, shard: int) -> str:
+    """The key of the mark that a day of a kind was touched by a shard's writer."""
+    return f"mark.{kind}.{day}.{shard}"
+
+
+class HotStoreRestartedError(ConnectError):
+    """QuestDB was started anew: look where to go on from."""
+
+
+@dataclass
+class _Group:
+    """Messages that are committed together."""
+
+    last: Delivered
+    by_kind: dict[Kind, list[Batch]] = field(default_factory=lambda: defaultdict(list))
+    unreadable: list[tuple[Delivered, str]] = field(default_factory=list)
+    rows: int = 0
+    newest_recv_ns: int = 0
+
+    @classmethod
+    def of(cls, messages: list[Delivered]) -> _Group:
+        group = cls(messages[-1])
+        for message in messages:
+            try:
+                batch = unpack(message.data)
+            except WireError as reason:
+                group.unreadable.append((message, reason.message))
+                continue
+            group.by_kind[batch.kind].append(batch)
+            group.rows += batch.rows
+            group.newest_recv_ns = max(group.newest_recv_ns, int(batch.array("ts_recv").max()))
+        return group
+
+    def days(self) -> set[tuple[str, str]]:
+        """(kind, day) of every row."""
+        return {
+            (kind.name, day_of(int(day) * DAY))
+            for kind, batches in self.by_kind.items()
+            for batch in batches
+            for day in np.unique(batch.array(kind.time) // DAY)
+        }
+
+
+class Writer:
+    """The writer of one shard. `run` ends only when cancelled, or when the lease is lost."""
+
+    def __init__(self, settings: Settings, bus: Bus, shard: int, health: Health) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._shard = shard
+        self._health = health
+        self._hot = HotStore(settings.questdb)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"writer-{shard}")
+        self._pull = Pull(bus, TICKS, writer_name(shard))
+        self._quarantine = Quarantine(bus)
+        self._floor = Floor(0, 0, 0, 0)
+        self._floor_moved = asyncio.Event()
+        self._trail = Trail(settings.writer.replay_margin_s, 0)
+
+    async def run(self) -> None:
+        """Write until cancelled; every interruption is logged and begun again from the floor."""
+        state = await self._bus.state()
+        try:
+            async with Lease(state, f"writer.{self._shard}", self._settings.writer.lease_s) as lease:
+                writing = asyncio.create_task(self._write(state))
+                losing = asyncio.create_task(lease.lost.wait())
+                try:
+                    await asyncio.wait((writing, losing), return_when=asyncio.FIRST_COMPLETED)
+                    if writing.done():
+                        writing.result()
+                    raise ConnectError(
+                        f"writer {self._shard}: the lease was lost", remedy="Another writer has the shard."
+                    )
+                finally:
+                    for task in (writing, losing):
+                        task.cancel()
+                    await asyncio.gather(writing, losing, return_exceptions=True)
+        finally:
+            self._thread.shutdown(wait=True)
+            self._hot.close()
+
+    async def _write(self, state: State) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._session(state)
+            except* (ConnectError, NatsError, OSError, TimeoutError) as interruptions:
+                reason = "; ".join(str(error) or repr(error) for error in interruptions.exceptions)
+            failures += 1
+            _log.warning("writing interrupted", shard=self._shard, reason=reason)
+            self._health.waiting(reason.splitlines()[0])
+            await self._bus.until_connected()
+            # Back off for as long as sessions end without a commit.
+            if self._health.moved():
+                failures = 0
+            await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+
+    async def _session(self, state: State) -> None:
+        await self._resume(state)
+        await self._pull.start(self._floor.seq + 1)
+        self._health.ready()
+        marked: asyncio.Queue[_Group] = asyncio.Queue(1)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._read(state, marked))
+                tasks.create_task(self._commit_all(marked))
+                tasks.create_task(self._record(state))
+                tasks.create_task(self._purge(state))
+        finally:
+            await self._pull.stop()
+
+    async def _resume(self, state: State) -> None:
+        """Read the floor, and set it back when QuestDB may lack what it counts."""
+        created = (await self._bus.js.stream_info(TICKS)).created
+        assert created is not None
+        floor = Floor.read(
+            await state.get(floor_key(self._shard)), int(created.timestamp() * 1_000_000) * 1000
+        )
+        start_ns = await self._hot_start_ns()
+        if unclean(floor, start_ns, await state.get("hot")):
+            _log.warning(
+                "questdb was started anew, replaying", shard=self._shard, seq=floor.seq, to=floor.trail
+            )
+            floor = replace(floor, seq=floor.trail)
+        self._floor = replace(floor, hot_start_ns=start_ns)
+        self._trail = Trail(self._settings.writer.replay_margin_s, floor.trail)
+
+    async def _hot_start_ns(self) -> int:
+        """When QuestDB was started; ConnectError when it does not answer."""
+        quest = self._settings.questdb
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                host=quest.host,
+                port=quest.pg_port,
+                user=quest.reader,
+                password=quest.reader_password.get_secret_value(),
+                dbname="qdb",
+                connect_timeout=5,
+                autocommit=True,
+            )
+            async with connection, connection.cursor() as cursor, asyncio.timeout(10):
+                await cursor.execute("SELECT cast(pg_postmaster_start_time() AS long)")
+                row = await cursor.fetchone()
+        except (psycopg.Error, TimeoutError) as reason:
+            raise ConnectError(f"questdb: no answer on {quest.host}:{quest.pg_port}: {reason!r}") from reason
+        assert row is not None
+        return int(row[0]) * 1000
+
+    async def _read(self, state: State, marked: asyncio.Queue[_Group]) -> None:
+        while True:
+            group = _Group.of(await self._pull.take(self._settings.writer.commit_bytes))
+            mark = [self._floor.created_ns, group.last.seq]
+            await asyncio.gather(
+                *(state.put(mark_key(kind, day, self._shard), mark) for kind, day in group.days())
+            )
+            await marked.put(group)
+
+    async def _commit_all(self, marked: asyncio.Queue[_Group]) -> None:
+        while True:
+            group = await marked.get()
+            for message, reason in group.unreadable:
+                origin = Origin("batch", "unknown", message.subject, {"format": "batch"})
+                where = f"{TICKS} message {message.seq}"
+                await self._quarantine.put(origin, [Rejected(message.data, reason, where)])
+            for kind, batches in group.by_kind.items():
+                await self._commit(kind, batches)
+            await self._bus.client.publish(group.last.ack, b"+ACK")
+            self._floor = replace(
+                self._floor, seq=group.last.seq, trail=self._trail.note(group.last.seq, time.monotonic())
+            )
+            self._floor_moved.set()
+            self._health.wrote(group.rows, group.newest_recv_ns, self._quarantine.count)
+
+    async def _commit(self, kind: Kind, batches: list[Batch]) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            refused = await loop.run_in_executor(self._thread, self._hot.commit, batches)
+        except ConnectError as reason:
+            await self._until_hot(reason)
+            raise HotStoreRestartedError("questdb: the connection was lost and is back") from reason
+        if refused:
+            _log.warning("questdb refused rows", kind=kind.name, rows=len(refused), reason=refused[0].reason)
+        ends = np.cumsum([batch.rows for batch in batches])
+        for bad in refused:
+            place = int(np.searchsorted(ends, bad.row, side="right"))
+            batch, row = batches[place], bad.row - int(ends[place] - batches[place].rows)
+            origin = Origin(kind.name, batch.venue, "the writer", ROW_READER)
+            await self._quarantine.put(origin, [Rejected(row_json(batch, row), bad.reason, "the writer")])
+
+    async def _until_hot(self, reason: ConnectError) -> None:
+        """Wait until QuestDB answers again, saying so."""
+        waits = 0
+        self._health.waiting(reason.message)
+        _log.warning("questdb does not answer, waiting", reason=reason.message)
+        while True:
+            try:
+                await self._hot_start_ns()
+            except ConnectError:
+                waits += 1
+                await asyncio.sleep(_RETRY_S[min(waits, len(_RETRY_S) - 1)])
+            else:
+                return
+
+    async def _record(self, state: State) -> None:
+        """Record the floor each time it has moved; what moves meanwhile goes with the next record."""
+        while True:
+            await self._floor_moved.wait()
+            self._floor_moved.clear()
+            await state.put(floor_key(self._shard), self._floor.value())
+
+    async def _purge(self, state: State) -> None:
+        """Free the stream below the floor of every durable consumer and the trail of every writer."""
+        while True:
+            await asyncio.sleep(_PURGE_EVERY_S)
+            floors = [await state.get(floor_key(shard)) for shard in range(self._settings.shards)]
+            if not all(floor and floor["created_ns"] == self._floor.created_ns for floor in floors):
+                continue
+            consumers = await self._bus.js.consumers_info(TICKS)
+            acked = [info.ack_floor.stream_seq if info.ack_floor else 0 for info in consumers]
+            lowest = min([floor["trail"] for floor in floors] + acked)
+            if lowest > 0:
+                await self._bus.js.purge_stream(TICKS, seq=lowest + 1)

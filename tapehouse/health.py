@@ -1,0 +1,90 @@
+"""What a role says of itself once a second: `health.<role>.<instance>` on core NATS, one JSON object.
+
+role, instance, pid     who
+state                   "ready", "waiting" or "starting"
+detail                  why it waits, else what it does
+rows                    rows done since the process started
+rows_s                  rows a second over the last report's time
+lag_ms                  at the last rows done: the clock less their newest ts_recv; null before any
+quarantined             rows this process put into quarantine
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from typing import Any
+
+from nats.errors import Error as NatsError
+
+from tapehouse.bus import Bus, word
+from tapehouse.clock import MILLISECOND, now_ns
+
+_EVERY_S = 1.0
+
+
+class Health:
+    """The state of one role, told once a second and whenever it changes, for as long as `run` runs."""
+
+    def __init__(self, role: str, instance: str = "0") -> None:
+        self._subject = f"health.{role}.{word(instance)}"
+        self._told: dict[str, Any] = {
+            "role": role,
+            "instance": instance,
+            "pid": os.getpid(),
+            "state": "starting",
+            "detail": "",
+            "rows": 0,
+            "rows_s": 0.0,
+            "lag_ms": None,
+            "quarantined": 0,
+        }
+        self._changed = asyncio.Event()
+        self._looked_at = 0
+
+    def ready(self, detail: str = "") -> None:
+        """The role does its work."""
+        self._set("ready", detail)
+
+    def waiting(self, detail: str) -> None:
+        """The role waits for something; `detail` says for what."""
+        self._set("waiting", detail)
+
+    def wrote(self, rows: int, newest_recv_ns: int, quarantined: int) -> None:
+        """`rows` more were done, the newest received at `newest_recv_ns`."""
+        self._told["rows"] += rows
+        self._told["quarantined"] = quarantined
+        if newest_recv_ns:
+            self._told["lag_ms"] = round((now_ns() - newest_recv_ns) / MILLISECOND, 3)
+
+    def moved(self) -> bool:
+        """Whether rows were done since the last time this was asked."""
+        before, self._looked_at = self._looked_at, self._told["rows"]
+        return bool(self._looked_at > before)
+
+    def _set(self, state: str, detail: str) -> None:
+        if (state, detail) != (self._told["state"], self._told["detail"]):
+            self._told.update(state=state, detail=detail)
+            self._changed.set()
+
+    async def run(self, bus: Bus) -> None:
+        """Tell until cancelled."""
+        rows, at = 0, time.monotonic()
+        while True:
+            now = time.monotonic()
+            if now - at >= _EVERY_S / 2:
+                self._told["rows_s"] = round((self._told["rows"] - rows) / (now - at), 1)
+                rows, at = self._told["rows"], now
+            await bus.until_connected()
+            try:
+                await bus.client.publish(self._subject, json.dumps(self._told).encode())
+            except (NatsError, OSError):
+                continue
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(_EVERY_S):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
