@@ -1,0 +1,233 @@
+"""Keeps one part running: starts it, sees that it answers, starts it again when it ends, or gives it up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+import structlog
+
+from tapehouse.errors import ConnectError, StackError, TapehouseError
+from tapehouse.stack.home import Home, sync_folder, write_synced
+from tapehouse.stack.output import Output
+from tapehouse.stack.part import Part, PartView, State
+from tapehouse.stack.process import Process, spawn, told
+
+CHECK_S = 5.0
+"""Between two questions to a part that is ready."""
+ANSWER_S = 5.0
+ASK_AGAIN_S = 0.1
+FAILED_STARTS = 3
+"""Starts in a row that did not get ready, after which a part is given up."""
+CRASHES = 20
+"""Ends in a row, each within STEADY_S of getting ready, after which a part is given up."""
+STEADY_S = 30.0
+LONGEST_DELAY_S = 5.0
+_INHERITED_BY_ALL = ("HOME", "PATH", "TMPDIR")
+
+
+class _NotReadyError(Exception):
+    """A start that came to nothing; its text says how."""
+
+
+class Keeper:
+    """One part of a stack. `changed` is called after each change of what `view` tells."""
+
+    def __init__(self, home: Home, part: Part, changed: Callable[[], None]) -> None:
+        self.part = part
+        self.state = State.WAITING
+        self.restarts = 0
+        self.detail = ""
+        self.was_clean: bool | None = None
+        """Whether the stop before the last start was graceful; None before it and without a marker."""
+        self.failure: StackError | None = None
+        self._home = home
+        self._changed = changed
+        self._output = Output(home.log(part.name))
+        self._process: Process | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] | None = None
+        self._log = structlog.get_logger().bind(part=part.name)
+
+    def view(self) -> PartView:
+        """The part as seen from outside."""
+        pid = self._process.pid if self._process else None
+        return PartView(self.part.name, self.state, pid, self.part.address, self.restarts, self.detail)
+
+    async def start(self) -> None:
+        """Start the part where it does not run, and return when it is ready.
+
+        Raises StackError when it is given up.
+        """
+        if self._first is None or self._task is None or self._task.done():
+            self.failure = None
+            self._first = asyncio.get_running_loop().create_future()
+            # Whoever awaited it may have been cancelled, and then nobody takes the exception.
+            self._first.add_done_callback(lambda first: first.cancelled() or first.exception())
+            self._task = asyncio.create_task(self._keep(), name=f"keep {self.part.name}")
+            self._task.add_done_callback(self._ended)
+        await asyncio.shield(self._first)
+
+    async def stop(self) -> None:
+        """End the part: gracefully in its time, else by SIGKILL, which is logged."""
+        if self.state is State.WAITING:
+            return
+        self._set(State.STOPPING)
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if self._process:
+            graceful = await self._process.end(self.part.stop_within)
+            self._process = None
+            if graceful:
+                await self._mark_clean()
+            else:
+                self._log.warning("unclean stop", within_s=self.part.stop_within)
+        self._set(State.STOPPED)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        reason = None if task.cancelled() else task.exception()
+        if reason is None:
+            if self._first and not self._first.done():
+                self._first.cancel()
+            return
+        if not isinstance(reason, StackError):
+            reason = StackError(f"{self.part.name}: {reason!r}", part=self.part.name)
+        self.failure = reason
+        self._log.error("given up", reason=reason.message)
+        self._set(State.FAILED, reason.message)
+        if self._first and not self._first.done():
+            self._first.set_exception(reason)
+
+    async def _keep(self) -> None:
+        failed = crashes = 0
+        while True:
+            try:
+                why, ready_for = await self._run_once()
+            except (_NotReadyError, OSError) as reason:
+                await self._end_after_failure()
+                failed, why = failed + 1, str(reason)
+                if failed == FAILED_STARTS:
+                    raise self._given_up(f"{why}, {failed} starts in a row") from None
+            except TapehouseError as reason:
+                await self._end_after_failure()
+                raise self._given_up(reason.message, reason.remedy) from reason
+            else:
+                failed, crashes = 0, 1 if ready_for > STEADY_S else crashes + 1
+                if crashes == CRASHES:
+                    raise self._given_up(f"{why}, {crashes} times in a row within {STEADY_S:g} s")
+            self.restarts += 1
+            self._log.warning("starting again", reason=why, restarts=self.restarts)
+            self._set(State.RESTARTING, why)
+            row = failed + crashes
+            await asyncio.sleep(min(0.25 * 2 ** (row - 1), LONGEST_DELAY_S) if row > 1 else 0)
+
+    async def _run_once(self) -> tuple[str, float]:
+        """Start it, watch it until it ends; why it ended and the seconds from ready to there."""
+        if self.state is not State.RESTARTING:
+            self._set(State.STARTING)
+        await self._spawn()
+        assert self._process is not None
+        exited = asyncio.create_task(self._process.wait())
+        clock = asyncio.get_running_loop().time
+        try:
+            await self._until_ready(exited)
+            since = clock()
+            self._set(State.READY, self.part.note)
+            self._log.info("ready", pid=self._process.pid, address=self.part.address)
+            if self._first and not self._first.done():
+                self._first.set_result(None)
+            await self._watch(exited)
+        finally:
+            exited.cancel()
+        self._forget()
+        return told(exited.result()), clock() - since
+
+    async def _spawn(self) -> None:
+        part, marker = self.part, self.part.clean_marker
+        if part.prepare:
+            part.prepare()
+        if marker:
+            self.was_clean = marker.exists()
+            marker.unlink(missing_ok=True)
+            sync_folder(marker.parent)
+        inherited = os.environ if part.inherits else _some(_INHERITED_BY_ALL)
+        with self._output.open() as output:
+            self._process = await spawn(
+                part.command,
+                pid_file=self._home.pid_file(part.name),
+                output=output,
+                environment={**inherited, **part.environment},
+            )
+        self._changed()
+
+    async def _until_ready(self, exited: asyncio.Task[int]) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.part.start_within
+        while silent := await self._ask(exited, min(ANSWER_S, max(0.0, deadline - clock()))):
+            if not exited.done() and clock() >= deadline:
+                raise _NotReadyError(f"was not ready within {self.part.start_within:g} s: {silent}")
+            await asyncio.wait({exited}, timeout=ASK_AGAIN_S)
+            if exited.done():
+                raise _NotReadyError(f"{told(exited.result())} before it was ready")
+
+    async def _watch(self, exited: asyncio.Task[int]) -> None:
+        while not exited.done():
+            await asyncio.wait({exited}, timeout=CHECK_S)
+            if exited.done():
+                return
+            self._output.bound()
+            silent = await self._ask(exited, ANSWER_S)
+            if not exited.done():
+                self._set(State.SILENT if silent else State.READY, silent or self.part.note)
+
+    async def _ask(self, exited: asyncio.Task[int], within: float) -> str:
+        """Ask the part once; what was wrong, empty where it answered."""
+        asked = asyncio.ensure_future(self.part.answers())
+        try:
+            await asyncio.wait({asked, exited}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                return f"no answer within {within:g} s"
+            asked.result()
+        except ConnectError as reason:
+            return reason.message
+        finally:
+            asked.cancel()
+            await asyncio.wait({asked})
+        return ""
+
+    async def _end_after_failure(self) -> None:
+        if self._process:
+            await self._process.end(self.part.stop_within)
+            self._process = None
+
+    def _forget(self) -> None:
+        self._home.pid_file(self.part.name).unlink(missing_ok=True)
+        self._process = None
+
+    def _given_up(self, why: str, remedy: str = "") -> StackError:
+        tail = self._output.tail()
+        shown = "\n".join(f"  | {line}" for line in tail.splitlines())
+        return StackError(
+            f"{self.part.name}: {why}" + (f"\n{shown}" if shown else ""),
+            remedy=remedy or f"Its log: {self._output.path}",
+            part=self.part.name,
+            log=str(self._output.path),
+            tail=tail,
+        )
+
+    async def _mark_clean(self) -> None:
+        if self.part.clean_marker:
+            # The marker promises that what the part wrote is on the disk, not in the machine's memory.
+            await asyncio.to_thread(os.sync)
+            write_synced(self.part.clean_marker, "")
+
+    def _set(self, state: State, detail: str = "") -> None:
+        if (state, detail) != (self.state, self.detail):
+            self.state, self.detail = state, detail
+            self._changed()
+
+
+def _some(names: tuple[str, ...]) -> dict[str, str]:
+    return {name: os.environ[name] for name in names if name in os.environ}

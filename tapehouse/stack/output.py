@@ -1,0 +1,44 @@
+"""What a part prints: one file, and one before it, of a bounded size."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import BinaryIO
+
+LIMIT = 8 * 2**20
+_TAIL = 16 * 2**10
+
+
+class Output:
+    """The log file of a part; its processes write to it themselves, and go on when the runner is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = 0
+
+    def open(self) -> BinaryIO:
+        """The file to hand to a new process; `tail` shows what is written from here on."""
+        self.bound()
+        file = self.path.open("ab")
+        self.path.chmod(0o600)
+        self._start = file.tell()
+        return file
+
+    def bound(self) -> None:
+        """Move what there is into `<name>.1` where it is over LIMIT bytes."""
+        if self.path.exists() and self.path.stat().st_size > LIMIT:
+            # Copied, not renamed: the process holds the file open for appending, and goes on at its new end.
+            shutil.copyfile(self.path, before := self.path.with_name(f"{self.path.name}.1"))
+            before.chmod(0o600)
+            self.path.write_bytes(b"")
+            self._start = 0
+
+    def tail(self, lines: int = 12) -> str:
+        """The last lines written since `open`; empty where nothing was."""
+        if not self.path.exists():
+            return ""
+        with self.path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(min(self._start, size), size - _TAIL))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

@@ -1,0 +1,101 @@
+"""The stack: the parts of a platform on one machine, started in phases and stopped in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import Self
+
+from tapehouse.errors import StackError, UsageError
+from tapehouse.stack import view
+from tapehouse.stack.home import Home, Lock
+from tapehouse.stack.keeper import Keeper
+from tapehouse.stack.part import Part, PartView
+from tapehouse.stack.process import end_orphans
+
+
+class Stack:
+    """The one run of a home: `async with Stack(home) as stack`, then `add` and `start`, phase by phase.
+
+    Entering takes the home (HomeInUseError where another run has it) and ends what a killed run left behind;
+    leaving stops every part. Signals are the caller's business.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._keepers: dict[str, Keeper] = {}
+        self._phases: list[tuple[str, ...]] = []
+        self._held = ExitStack()
+        self._failed = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        """Take the home and end what an earlier run left in it."""
+        self._held.enter_context(Lock(self.home))
+        try:
+            await end_orphans(self.home.folder / "run")
+        except BaseException:
+            self._held.close()
+            raise
+        self._changed()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop every part and give the home back."""
+        try:
+            await self.stop()
+        finally:
+            self._held.close()
+
+    @property
+    def questdb_was_clean(self) -> bool:
+        """Whether the stop before QuestDB's last start was graceful, or that start its first."""
+        keeper = self._keepers.get("questdb")
+        return bool(keeper and keeper.was_clean)
+
+    def add(self, part: Part) -> None:
+        """Make `part` known; `start` starts it."""
+        if part.name in self._keepers:
+            raise UsageError(f"stack: there is a part {part.name!r} already")
+        self._keepers[part.name] = Keeper(self.home, part, self._changed)
+        self._changed()
+
+    async def start(self, *names: str) -> None:
+        """Start these parts side by side, as one phase; return when all are ready.
+
+        Raises StackError as soon as one is given up; the others go on until `stop`.
+        """
+        keepers = [self._keeper(name) for name in names]
+        self._phases.append(names)
+        await asyncio.gather(*(keeper.start() for keeper in keepers))
+
+    async def stop(self, *names: str) -> None:
+        """Stop these parts, or all: the last phase first, the parts of a phase side by side."""
+        for phase in reversed(self._phases):
+            stopping = [self._keepers[name] for name in phase if not names or name in names]
+            await asyncio.gather(*(keeper.stop() for keeper in stopping))
+        self._phases = [
+            rest for phase in self._phases if names and (rest := tuple(n for n in phase if n not in names))
+        ]
+
+    async def failure(self) -> StackError:
+        """Wait until a part is given up; why."""
+        while True:
+            for keeper in self._keepers.values():
+                if keeper.failure:
+                    return keeper.failure
+            self._failed.clear()
+            await self._failed.wait()
+
+    def view(self) -> list[PartView]:
+        """The parts in the order in which they were added."""
+        return [keeper.view() for keeper in self._keepers.values()]
+
+    def _keeper(self, name: str) -> Keeper:
+        if name not in self._keepers:
+            raise UsageError(f"stack: expected a part of {' '.join(self._keepers)}, was {name!r}")
+        return self._keepers[name]
+
+    def _changed(self) -> None:
+        if any(keeper.failure for keeper in self._keepers.values()):
+            self._failed.set()
+        view.write(self.home, self.questdb_was_clean, self.view())

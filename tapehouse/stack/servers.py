@@ -1,0 +1,70 @@
+"""The three servers of a platform on one machine, and the file that tells everyone how to reach them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tapehouse.settings import CONNECTIONS, load
+from tapehouse.stack import clickhouse, nats, questdb
+from tapehouse.stack.home import Home, write_private
+from tapehouse.stack.part import Part
+from tapehouse.stack.ports import LOOPBACK, Ports
+
+
+def servers(home: Home, ports: Ports) -> list[Part]:
+    """NATS, QuestDB and ClickHouse, to be added to a stack that has the home; writes `connections.toml`.
+
+    Raises StackError where a port asked for is taken or a program is missing.
+    """
+    parts = [nats.part(home, ports), questdb.part(home, ports)]
+    parts.append(clickhouse.part(home, ports, ports.chosen["questdb-http"]))
+    write_private(home.folder / CONNECTIONS, connections(home, ports.chosen))
+    return parts
+
+
+def connections(home: Home, ports: Mapping[str, int]) -> str:
+    """The text of `connections.toml`, in the shape that tapehouse.settings reads."""
+    tables: dict[str, dict[str, str | int]] = {
+        "nats": {"url": f"nats://{LOOPBACK}:{ports['nats']}"},
+        "nats.passwords": {user: nats.password(home, user) for user in nats.GRANTS},
+        "questdb": {
+            "host": LOOPBACK,
+            "http_port": ports["questdb-http"],
+            "pg_port": ports["questdb-pg"],
+            "user": questdb.USER,
+            "password": questdb.password(home),
+            "reader": questdb.READER,
+            "reader_password": questdb.reader_password(home),
+        },
+        "clickhouse": {
+            "host": LOOPBACK,
+            "http_port": ports["clickhouse"],
+            "user": clickhouse.USER,
+            "password": clickhouse.password(home),
+            "gate": clickhouse.gate(home),
+        },
+    }
+    # A JSON string or number of printable ASCII is a TOML one.
+    return "\n".join(
+        f"[{name}]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in table.items())
+        for name, table in tables.items()
+    )
+
+
+def asked_ports() -> dict[str, int]:
+    """The ports that the user's own settings insist on, by the names that `Ports` knows."""
+    # A folder without connections.toml: what is set then was set by tapehouse.toml or the environment.
+    user = load(Path("/nonexistent"))
+    asked = {}
+    if "url" in user.nats.model_fields_set and (port := urlsplit(user.nats.url).port):
+        asked["nats"] = port
+    if "http_port" in user.questdb.model_fields_set:
+        asked["questdb-http"] = user.questdb.http_port
+    if "pg_port" in user.questdb.model_fields_set:
+        asked["questdb-pg"] = user.questdb.pg_port
+    if "http_port" in user.clickhouse.model_fields_set:
+        asked["clickhouse"] = user.clickhouse.http_port
+    return asked
