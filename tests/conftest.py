@@ -1,0 +1,80 @@
+"""One running stack for all tests that ask for it: real servers on free ports of 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tapehouse.errors import HomeInUseError
+from tapehouse.settings import Settings, load
+from tapehouse.stack.home import Home
+from tapehouse.stack.ports import Ports
+from tapehouse.stack.runner import Stack
+from tapehouse.stack.servers import servers
+
+ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0}
+_HOMES = Path(tempfile.gettempdir()) / f"tapehouse-tests-{os.getuid()}"
+_START_S, _STOP_S = 300, 60
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The servers of the session: NATS, QuestDB and ClickHouse, ready."""
+
+    settings: Settings
+    home: Home
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """Started when the first test asks, stopped after the last; runs in a thread with a loop of its own."""
+    _HOMES.mkdir(mode=0o700, exist_ok=True)
+    with asyncio.Runner() as runner:
+        runner.run(_clear_killed_sessions())
+        loop = runner.get_loop()
+        thread = threading.Thread(target=loop.run_forever, name="stack")
+        thread.start()
+        home = Home(Path(tempfile.mkdtemp(dir=_HOMES)))
+        stack = Stack(home)
+        try:
+            asyncio.run_coroutine_threadsafe(_start(stack), loop).result(_START_S)
+            yield Platform(load(home.folder), home)
+        finally:
+            asyncio.run_coroutine_threadsafe(stack.__aexit__(), loop).result(_STOP_S)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+    shutil.rmtree(home.folder, ignore_errors=True)
+
+
+@pytest.fixture
+def venue() -> str:
+    """A venue of this test alone: what it writes to the shared stores under it, no other test sees."""
+    return f"T{secrets.token_hex(4).upper()}"
+
+
+async def _start(stack: Stack) -> None:
+    await stack.__aenter__()
+    parts = servers(stack.home, Ports(stack.home, ANY_FREE_PORT))
+    for part in parts:
+        stack.add(part)
+    await stack.start(*(part.name for part in parts))
+
+
+async def _clear_killed_sessions() -> None:
+    """A session that was killed could not stop its servers: entering its home ends them."""
+    # Without a run.json it may be one that another session has made but not taken yet.
+    for folder in [run_file.parent for run_file in _HOMES.glob("*/run.json")]:
+        with contextlib.suppress(HomeInUseError):
+            async with Stack(Home(folder)):
+                pass
+            shutil.rmtree(folder, ignore_errors=True)
