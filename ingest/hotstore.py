@@ -24,6 +24,14 @@ from tapehouse.model import Column, Kind
 from tapehouse.settings import QuestDB
 
 _REQUEST_TIMEOUT_MS = 10_000
+_UNREACHED = (
+    QuestDBErrorCode.SocketError,
+    QuestDBErrorCode.ServerFlushError,
+    QuestDBErrorCode.CouldNotResolveAddr,
+    QuestDBErrorCode.AuthError,
+    QuestDBErrorCode.HttpNotSupported,
+)
+"""What a server that is away or starting answers; any other error is a defect of ours, and raised."""
 _DECIMAL = pa.decimal128(38, 18)
 
 
@@ -72,6 +80,8 @@ class HotStore:
             try:
                 self._flush(kind, frame)
             except QuestDBError as error:
+                if error.code not in _UNREACHED:
+                    raise
                 fault = _fault(error)
                 if fault is None:
                     self.close()
@@ -149,9 +159,10 @@ def _series(column: Column, data: ColumnData) -> Any:
         for index in range(len(rows)):
             rows[index] = data.row(index)
         return rows
+    data = np.ascontiguousarray(data)  # a column sent once is a broadcast view
     if column.type == "time":
         return data.view("datetime64[ns]")
     if column.type == "decimal":
-        buffers = [None, pa.py_buffer(np.ascontiguousarray(data).view(np.uint8))]
+        buffers = [None, pa.py_buffer(data.view(np.uint8))]
         return pd.array(pa.Array.from_buffers(_DECIMAL, len(data), buffers), dtype=pd.ArrowDtype(_DECIMAL))
     return data
