@@ -4,6 +4,7 @@
     run.json          the parts and their states, for whoever asks
     connections.toml  addresses and passwords, read by tapehouse.settings
     ports.json        the ports chosen at the first start
+    questdb.clean, questdb.unclean    how QuestDB was last stopped (cleanstop.py)
     secrets/          one generated password a file
     conf/ data/ logs/ run/    configurations, stores, logs and pid files of the parts
 
@@ -55,10 +56,6 @@ class Home:
     def pid_file(self, part: str) -> Path:
         """The file that names `part`'s process while it runs."""
         return self.folder / "run" / f"{part}.pid"
-
-    def clean_marker(self, part: str) -> Path:
-        """The file that stands from a graceful stop of `part` to its next start."""
-        return self.folder / f"{part}.clean"
 
     def secret(self, name: str) -> str:
         """The password called `name`: 32 URL-safe characters, generated when first asked for."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from tapehouse.errors import ConnectError, StackError, TapehouseError
-from tapehouse.stack.home import Home, sync_folder, write_synced
+from tapehouse.stack.home import Home
 from tapehouse.stack.output import Output
 from tapehouse.stack.part import Part, PartView, State
 from tapehouse.stack.process import Process, spawn, told
@@ -18,6 +18,7 @@ CHECK_S = 5.0
 """Between two questions to a part that is ready."""
 ANSWER_S = 5.0
 ASK_AGAIN_S = 0.1
+STARTED_S = 10.0
 FAILED_STARTS = 3
 """Starts in a row that did not get ready, after which a part is given up."""
 CRASHES = 20
@@ -39,8 +40,6 @@ class Keeper:
         self.state = State.WAITING
         self.restarts = 0
         self.detail = ""
-        self.was_clean: bool | None = None
-        """Whether the stop before the last start was graceful; None before it and without a marker."""
         self.failure: StackError | None = None
         self._home = home
         self._changed = changed
@@ -80,17 +79,17 @@ class Keeper:
         if self._process:
             graceful = await self._process.end(self.part.stop_within)
             self._process = None
-            if graceful:
-                await self._mark_clean()
-            else:
+            if not graceful:
                 self._log.warning("unclean stop", within_s=self.part.stop_within)
+            elif self.part.clean_stop:
+                await asyncio.to_thread(self.part.clean_stop.stopped)
         self._set(State.STOPPED)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         reason = None if task.cancelled() else task.exception()
         if reason is None:
             if self._first and not self._first.done():
-                self._first.cancel()
+                self._first.set_exception(StackError(f"{self.part.name}: stopped before it was ready"))
             return
         if not isinstance(reason, StackError):
             reason = StackError(f"{self.part.name}: {reason!r}", part=self.part.name)
@@ -134,6 +133,7 @@ class Keeper:
         try:
             await self._until_ready(exited)
             since = clock()
+            await self._tell_started()
             self._set(State.READY, self.part.note)
             self._log.info("ready", pid=self._process.pid, address=self.part.address)
             if self._first and not self._first.done():
@@ -145,13 +145,11 @@ class Keeper:
         return told(exited.result()), clock() - since
 
     async def _spawn(self) -> None:
-        part, marker = self.part, self.part.clean_marker
+        part = self.part
         if part.prepare:
             part.prepare()
-        if marker:
-            self.was_clean = marker.exists()
-            marker.unlink(missing_ok=True)
-            sync_folder(marker.parent)
+        if part.clean_stop:
+            part.clean_stop.starting()
         inherited = os.environ if part.inherits else _some(_INHERITED_BY_ALL)
         with self._output.open() as output:
             self._process = await spawn(
@@ -171,6 +169,15 @@ class Keeper:
             await asyncio.wait({exited}, timeout=ASK_AGAIN_S)
             if exited.done():
                 raise _NotReadyError(f"{told(exited.result())} before it was ready")
+
+    async def _tell_started(self) -> None:
+        if self.part.started is None:
+            return
+        try:
+            async with asyncio.timeout(STARTED_S):
+                await self.part.started()
+        except (TapehouseError, TimeoutError) as reason:
+            self._log.warning("could not tell that the part was started", reason=repr(reason))
 
     async def _watch(self, exited: asyncio.Task[int]) -> None:
         while not exited.done():
@@ -216,12 +223,6 @@ class Keeper:
             log=str(self._output.path),
             tail=tail,
         )
-
-    async def _mark_clean(self) -> None:
-        if self.part.clean_marker:
-            # The marker promises that what the part wrote is on the disk, not in the machine's memory.
-            await asyncio.to_thread(os.sync)
-            write_synced(self.part.clean_marker, "")
 
     def _set(self, state: State, detail: str = "") -> None:
         if (state, detail) != (self.state, self.detail):

@@ -6,9 +6,9 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from tapehouse.errors import UsageError
+from tapehouse.stack.cleanstop import CleanStop
 
 
 class State(StrEnum):
@@ -54,8 +54,11 @@ class Part:
     """Something to know about it, shown while it is well."""
     prepare: Callable[[], None] | None = None
     """Called before each start, such as to write its configuration."""
-    clean_marker: Path | None = None
-    """A file that stands from each graceful stop (its data synced to the disk) to the next start."""
+    started: Callable[[], Awaitable[None]] | None = None
+    """Called each time it has become ready, before anyone is told so; what it raises as a TapehouseError is
+    logged, and the part is ready all the same."""
+    clean_stop: CleanStop | None = None
+    """For a store: remembers whether it was stopped gracefully."""
 
     def __post_init__(self) -> None:
         """Refuse a name that cannot name files."""

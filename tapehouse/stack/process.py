@@ -95,10 +95,12 @@ async def end_orphans(folder: Path, within: float = 5.0) -> list[str]:
 def named_by(pid_file: Path) -> int | None:
     """The pid in the file, where that process, and not a later one of the same number, still lives."""
     try:
-        pid, boot, stat = pid_file.read_text().splitlines()
+        number, boot, stat = pid_file.read_text().splitlines()
+        pid = int(number)
     except (FileNotFoundError, ValueError):
         return None
-    return int(pid) if born(int(pid)) == birth(boot, stat) else None
+    at = birth(boot, stat)
+    return pid if at and born(pid) == at else None
 
 
 def _orphans(folder: Path) -> dict[Path, int]:

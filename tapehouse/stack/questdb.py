@@ -11,11 +11,13 @@ import psycopg
 
 from tapehouse.errors import ConnectError, StackError
 from tapehouse.stack import java
+from tapehouse.stack.cleanstop import CleanStop
 from tapehouse.stack.home import Home
 from tapehouse.stack.part import Part
 from tapehouse.stack.ports import LOOPBACK, Ports
 from tapehouse.stack.request import basic, http_text
 
+NAME = "questdb"
 VERSION = "9.3.4"
 JAR = "TAPEHOUSE_QUESTDB_JAR"
 USER = "admin"
@@ -36,17 +38,14 @@ def reader_password(home: Home) -> str:
 def part(home: Home, ports: Ports) -> Part:
     """QuestDB on loopback: HTTP (with ILP) and PG."""
     http, pg = ports.take("questdb-http", 9000), ports.take("questdb-pg", 8812)
-    data, marker = home.data("questdb"), home.clean_marker("questdb")
-    if not (data / "db").exists():
-        # Nothing can have been lost of a store that has never been written.
-        marker.touch(mode=0o600)
+    data = home.data("questdb")
 
     async def answers() -> None:
         await _answers_http(http, password(home))
         await _answers_pg(pg, reader_password(home))
 
     return Part(
-        name="questdb",
+        name=NAME,
         command=command(data),
         answers=answers,
         address=f"http://{LOOPBACK}:{http} pg://{LOOPBACK}:{pg}",
@@ -55,7 +54,7 @@ def part(home: Home, ports: Ports) -> Part:
         start_within=120.0,
         stop_within=8.0,
         note="; ".join(ports.notes[name] for name in ("questdb-http", "questdb-pg") if name in ports.notes),
-        clean_marker=marker,
+        clean_stop=CleanStop(home, NAME, fresh=not (data / "db").exists()),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Self
 
 from tapehouse.errors import StackError, UsageError
 from tapehouse.stack import view
+from tapehouse.stack.cleanstop import CleanStop
 from tapehouse.stack.home import Home, Lock
 from tapehouse.stack.keeper import Keeper
 from tapehouse.stack.part import Part, PartView
@@ -47,10 +48,19 @@ class Stack:
             self._held.close()
 
     @property
+    def _questdb(self) -> CleanStop | None:
+        keeper = self._keepers.get("questdb")
+        return keeper.part.clean_stop if keeper else None
+
+    @property
     def questdb_was_clean(self) -> bool:
         """Whether the stop before QuestDB's last start was graceful, or that start its first."""
-        keeper = self._keepers.get("questdb")
-        return bool(keeper and keeper.was_clean)
+        return bool(self._questdb and self._questdb.was_clean)
+
+    @property
+    def questdb_unclean_ns(self) -> int:
+        """When QuestDB was last started after a stop that was not graceful, ns UTC; 0 for never."""
+        return self._questdb.unclean_ns if self._questdb else 0
 
     def add(self, part: Part) -> None:
         """Make `part` known; `start` starts it."""
@@ -98,4 +108,4 @@ class Stack:
     def _changed(self) -> None:
         if any(keeper.failure for keeper in self._keepers.values()):
             self._failed.set()
-        view.write(self.home, self.questdb_was_clean, self.view())
+        view.write(self.home, self.questdb_was_clean, self.questdb_unclean_ns, self.view())

@@ -19,12 +19,18 @@ class RunView:
     pid: int | None
     questdb_was_clean: bool
     """Whether the stop before QuestDB's last start was graceful, or that start its first."""
+    questdb_unclean_ns: int
+    """When QuestDB was last started after a stop that was not graceful, ns UTC; 0 for never."""
     parts: tuple[PartView, ...]
 
 
-def write(home: Home, questdb_was_clean: bool, parts: Sequence[PartView]) -> None:
-    """Tell the outside what runs."""
-    said = {"questdb_was_clean": questdb_was_clean, "parts": [asdict(part) for part in parts]}
+def write(home: Home, was_clean: bool, unclean_ns: int, parts: Sequence[PartView]) -> None:
+    """Tell the outside what runs, and how QuestDB was stopped before."""
+    said = {
+        "questdb_was_clean": was_clean,
+        "questdb_unclean_ns": unclean_ns,
+        "parts": [asdict(part) for part in parts],
+    }
     write_private(home.run_file, json.dumps(said, indent=1))
 
 
@@ -37,11 +43,11 @@ def read(folder: Path) -> RunView:
     try:
         said = json.loads((folder / "run.json").read_text())
     except FileNotFoundError:
-        return RunView(pid, False, ())
+        return RunView(pid, False, 0, ())
     parts = tuple(PartView(**{**part, "state": State(part["state"])}) for part in said["parts"])
     if pid is None:
         parts = tuple(_unwatched(part, folder / "run" / f"{part.name}.pid") for part in parts)
-    return RunView(pid, said["questdb_was_clean"], parts)
+    return RunView(pid, said["questdb_was_clean"], said["questdb_unclean_ns"], parts)
 
 
 def _unwatched(part: PartView, pid_file: Path) -> PartView:

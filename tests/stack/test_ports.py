@@ -1,0 +1,66 @@
+"""Ports: remembered, free, and named with their taker when they are not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tapehouse.errors import StackError
+from tapehouse.stack.home import Home
+from tapehouse.stack.ports import Ports
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that this process listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_is_remembered(home: Home) -> None:
+    first = Ports(home, {"nats": 0}).take("nats", 4222)
+    assert Ports(home).take("nats", 4222) == first
+    assert Ports(home, {"nats": 0}).take("nats", 4222) == first
+
+
+def test_a_taken_port_is_named_with_its_taker_and_the_next_free_one_used(home: Home, taken: int) -> None:
+    ports = Ports(home)
+    port = ports.take("nats", taken)
+    assert taken < port < taken + 200
+    assert f"port {taken} (nats) is taken by pid {os.getpid()}" in ports.notes["nats"]
+    assert str(port) in ports.notes["nats"]
+    assert Ports(home).take("nats", taken) == port
+
+
+def test_a_taken_port_that_the_user_insists_on_is_refused(home: Home, taken: int) -> None:
+    with pytest.raises(StackError, match=f"port {taken} .* is taken by pid {os.getpid()}") as refused:
+        Ports(home, {"nats": taken}).take("nats", 4222)
+    assert refused.value.remedy
+    assert not (home.folder / "ports.json").exists()
+
+
+def test_a_port_that_the_user_insists_on_wins_over_the_remembered_one(home: Home) -> None:
+    Ports(home, {"nats": 0}).take("nats", 4222)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        wanted = probe.getsockname()[1]
+    assert Ports(home, {"nats": wanted}).take("nats", 4222) == wanted
+
+
+def test_a_port_taken_on_every_address_is_taken(home: Home) -> None:
+    with socket.socket() as listener:
+        listener.bind(("0.0.0.0", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        assert Ports(home).take("nats", port) != port
+
+
+def test_two_parts_never_get_the_same_port(home: Home) -> None:
+    ports = Ports(home, {"a": 0})
+    port = ports.take("a", 1)
+    assert ports.take("b", port) != port
