@@ -1,0 +1,23 @@
+-- Purpose:   1-minute bars, always up to date: open is the price of the lowest seq, close of the highest.
+-- Grain:     one row a minute of a (venue, symbol) that has a trade that counts; ts is the minute's start.
+-- Key:       (ts, venue, symbol).
+-- Retention: outlives the trades; its refresh limit must stay below their TTL.
+CREATE MATERIALIZED VIEW IF NOT EXISTS bars_1m WITH BASE trades REFRESH IMMEDIATE AS (
+    SELECT
+        ts_event AS ts,
+        venue,
+        symbol,
+        arg_min(price, seq) AS open,
+        max(price) AS high,
+        min(price) AS low,
+        arg_max(price, seq) AS close,
+        sum(size) AS volume,
+        sum(price * size) AS turnover,
+        count() AS trades,
+        sum(CASE WHEN side = 1 THEN size ELSE 0.0 END) AS buy_volume,
+        min(seq) AS seq_first,
+        max(seq) AS seq_last
+    FROM trades
+    WHERE (flags & 3) = 0
+    SAMPLE BY 1m
+) PARTITION BY DAY;
