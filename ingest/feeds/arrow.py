@@ -1,0 +1,155 @@
+"""Arrow columns as values for conversion, and Arrow rows as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ingest.feeds.blocks import UNREADABLE, Levels, Values
+from tapehouse.batch import Strings
+from tapehouse.clock import MAX_TS, SECOND, iso
+from tapehouse.model import Column
+
+_IN_NS = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1}
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether columns of a type hold text; some writers call it bytes."""
+    types = pa.types
+    return any(
+        holds(kind)
+        for holds in (
+            types.is_string,
+            types.is_large_string,
+            types.is_string_view,
+            types.is_binary,
+            types.is_large_binary,
+        )
+    )
+
+
+def values_of(column: Column, array: pa.Array) -> Values:
+    """An Arrow array of any type as what can be converted to a model column."""
+    if column.type == "doubles":
+        return _levels(array)
+    if pa.types.is_dictionary(array.type):
+        if column.type == "symbol" and is_text(array.type.value_type):
+            return _names(array)
+        array = array.dictionary_decode()
+    return _series(array)
+
+
+def _names(array: pa.DictionaryArray) -> Strings:
+    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    dictionary = array.dictionary
+    if len(dictionary) > len(codes):
+        used, codes = np.unique(codes, return_inverse=True)
+        if len(used) and used[0] < 0:
+            used, codes = used[1:], codes - 1
+        dictionary, codes = dictionary.take(pa.array(used)), codes.astype(np.int32)
+    return Strings(tuple(_text(name) or "" for name in _bytes(dictionary)), codes)
+
+
+def _bytes(array: pa.Array) -> list[bytes | None]:
+    found: list[bytes | None] = array.cast(pa.large_binary()).to_pylist()
+    return found
+
+
+def _text(value: bytes | None) -> str | None:
+    if value is None:
+        return None
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return UNREADABLE + value.decode(errors="backslashreplace")
+
+
+def _series(array: pa.Array) -> pl.Series:
+    kind = array.type
+    types = pa.types
+    if is_text(kind):
+        return _text_series(array)
+    if types.is_timestamp(kind):
+        return _timestamps(array)
+    if types.is_float16(kind):
+        array = array.cast(pa.float32())
+    elif types.is_decimal(kind) and not types.is_decimal128(kind):
+        array = array.cast(pa.string())
+    elif not (
+        types.is_primitive(kind)
+        and not (types.is_time(kind) or types.is_duration(kind) or types.is_interval(kind))
+    ):
+        return pl.Series([_unreadable(value) for value in array], dtype=pl.String)
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def _text_series(array: pa.Array) -> pl.Series:
+    try:
+        # Polars takes the bytes of text on trust.
+        array.validate(full=True)
+        series = pl.from_arrow(array.cast(pa.large_string()))
+    except pa.ArrowInvalid:
+        return pl.Series([_text(value) for value in _bytes(array)], dtype=pl.String)
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def _timestamps(array: pa.Array) -> pl.Series:
+    """Arrow's instants count from 1970 in UTC whatever their zone, of which only its presence matters."""
+    unit, zone = array.type.unit, array.type.tz
+    if unit == "s":
+        counts = array.cast(pa.int64())
+        within = pc.less_equal(pc.abs(counts), MAX_TS // SECOND)
+        counts = pc.multiply(pc.if_else(within, counts, None), 1000)
+        array, unit = counts.cast(pa.timestamp("ms")), "ms"
+    series = pl.from_arrow(array.cast(pa.timestamp(unit, None if zone is None else "UTC")))
+    assert isinstance(series, pl.Series)
+    return series
+
+
+def _unreadable(value: pa.Scalar) -> str | None:
+    return UNREADABLE + str(_plain(value)) if value.is_valid else None
+
+
+def _levels(array: pa.Array) -> Levels:
+    kind = array.type
+    rows = len(array)
+    if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return Levels(pl.Series([], dtype=pl.Float64), np.zeros(rows, np.int64), np.ones(rows, np.bool_))
+    lengths: NDArray[np.int64] = pc.list_value_length(array).fill_null(0).to_numpy().astype(np.int64)
+    absent = array.is_null().to_numpy(zero_copy_only=False)
+    return Levels(_series(array.flatten()), np.cumsum(lengths), absent)
+
+
+def row_as_json(batch: pa.RecordBatch, row: int) -> bytes:
+    """One row as a JSON object: times as ISO 8601, decimals and what JSON cannot hold as text."""
+    record = {name: _plain(batch.column(name)[row]) for name in batch.schema.names}
+    return json.dumps(record, default=str, ensure_ascii=False).encode(errors="backslashreplace")
+
+
+def _plain(value: pa.Scalar) -> Any:
+    if not value.is_valid:
+        return None
+    if pa.types.is_timestamp(value.type):
+        ns = value.value * _IN_NS[value.type.unit]
+        if not 0 <= ns < MAX_TS:
+            return value.value
+        return iso(ns) if value.type.tz is not None else iso(ns).removesuffix("Z")
+    if pa.types.is_list(value.type) or pa.types.is_large_list(value.type):
+        return [_plain(one) for one in value.values]
+    try:
+        found = value.as_py()
+    except (ValueError, OverflowError, pa.ArrowException):
+        return "(unreadable)"
+    if isinstance(found, bytes):
+        return found.decode(errors="backslashreplace")
+    return str(found) if isinstance(found, float) and not math.isfinite(found) else found
