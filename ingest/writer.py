@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import psycopg
 import structlog
 from nats.errors import Error as NatsError
 
@@ -33,6 +32,7 @@ from tapehouse.clock import DAY, day_of
 from tapehouse.errors import ConnectError, WireError
 from tapehouse.health import Health
 from tapehouse.model import Kind
+from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
 from tapehouse.wire import unpack
 
@@ -170,24 +170,9 @@ class Writer:
 
     async def _hot_start_ns(self) -> int:
         """When QuestDB was started; ConnectError when it does not answer."""
-        quest = self._settings.questdb
-        try:
-            connection = await psycopg.AsyncConnection.connect(
-                host=quest.host,
-                port=quest.pg_port,
-                user=quest.reader,
-                password=quest.reader_password.get_secret_value(),
-                dbname="qdb",
-                connect_timeout=5,
-                autocommit=True,
-            )
-            async with connection, connection.cursor() as cursor, asyncio.timeout(10):
-                await cursor.execute("SELECT cast(pg_postmaster_start_time() AS long)")
-                row = await cursor.fetchone()
-        except (psycopg.Error, TimeoutError) as reason:
-            raise ConnectError(f"questdb: no answer on {quest.host}:{quest.pg_port}: {reason!r}") from reason
-        assert row is not None
-        return int(row[0]) * 1000
+        with QuestReader(self._settings.questdb) as reader:
+            async with asyncio.timeout(10):
+                return await asyncio.to_thread(reader.started_ns)
 
     async def _read(self, state: State, marked: asyncio.Queue[_Group]) -> None:
         while True:
@@ -238,7 +223,7 @@ class Writer:
         while True:
             try:
                 await self._hot_start_ns()
-            except ConnectError:
+            except (ConnectError, TimeoutError):
                 waits += 1
                 await asyncio.sleep(_RETRY_S[min(waits, len(_RETRY_S) - 1)])
             else:
