@@ -61,7 +61,8 @@ def part(home: Home, ports: Ports, questdb_http: int) -> Part:
     notes = [ports.notes.get("clickhouse", "")]
     if not landlock.version():
         notes.append("this kernel has no Landlock: SQL can read files that this user can read")
-    server = (sys.executable, "-m", "tapehouse.stack.clickhouse_server")
+    # Isolated: neither the working folder nor the user's variables put modules before the installed ones.
+    server = (sys.executable, "-I", "-m", "tapehouse.stack.clickhouse_server")
     return Part(
         name="clickhouse",
         command=(*server, str(conf), str(data), str(port), str(questdb_http)),

@@ -6,6 +6,7 @@ engine's own user has no password.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import sys
@@ -14,8 +15,10 @@ from pathlib import Path
 
 from tapehouse.stack import landlock
 
-_SYSTEM = ("/usr", "/lib", "/lib64", "/proc", "/sys")
-_SYSTEM_FILES = ("/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random")
+_SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/proc", "/sys"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/dev/urandom", "/dev/random"),
+)
 # The statement never ends, and the listener lives as long as it does.
 _LISTEN = """SYSTEM START LISTEN HTTP;
 SELECT sleepEachRow(1) FROM numbers(4000000000)
@@ -39,9 +42,12 @@ def main() -> None:
 
 def _confine(conf: Path, data: Path, port: int, questdb_port: int) -> None:
     """The SQL function file() needs no grant: what the process cannot reach, no statement can."""
-    interpreter = [Path(prefix) for prefix in (sys.prefix, sys.base_prefix, sys.exec_prefix)]
+    engine = importlib.util.find_spec("chdb")
+    assert engine
+    assert engine.origin
+    programs = [Path(sys.prefix), Path(sys.base_prefix), Path(engine.origin).parent.parent]
     confined = landlock.restrict(
-        read=[*interpreter, *map(Path, _SYSTEM), *map(Path, _SYSTEM_FILES), *map(Path, sys.path), conf],
+        read=[*programs, *map(Path, _SYSTEM), conf],
         write=[data, Path(os.devnull)],
         bind=[port],
         connect=[questdb_port],

@@ -104,7 +104,8 @@ class Lock:
             os.close(fd)
             pid = holder(self._home.folder)
             raise HomeInUseError(
-                f"home: {self._home.folder} is in use by pid {pid} ({command_of(pid or 0) or 'unknown'})",
+                f"home: {self._home.folder} is in use by "
+                + (f"pid {pid} ({command_of(pid)})" if pid else "a run that is just starting"),
                 remedy="Stop that run with `tapehouse down`, or name another folder with --home.",
                 pid=pid,
                 home=str(self._home.folder),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from pathlib import Path
 from typing import BinaryIO
@@ -28,10 +30,13 @@ class Output:
     def bound(self) -> None:
         """Move what there is into `<name>.1` where it is over LIMIT bytes."""
         if self.path.exists() and self.path.stat().st_size > LIMIT:
+            before = self.path.with_name(f"{self.path.name}.1")
             # Copied, not renamed: the process holds the file open for appending, and goes on at its new end.
-            shutil.copyfile(self.path, before := self.path.with_name(f"{self.path.name}.1"))
-            before.chmod(0o600)
-            self.path.write_bytes(b"")
+            # Where the disk has no room for the copy, room is what the log must make.
+            with contextlib.suppress(OSError):
+                shutil.copyfile(self.path, before)
+                before.chmod(0o600)
+            os.truncate(self.path, 0)
             self._start = 0
 
     def tail(self, lines: int = 12) -> str:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import ExitStack
 from typing import Self
 
+import structlog
+
 from tapehouse.errors import StackError, UsageError
 from tapehouse.stack import view
 from tapehouse.stack.cleanstop import CleanStop
@@ -28,6 +30,7 @@ class Stack:
         self._phases: list[tuple[str, ...]] = []
         self._held = ExitStack()
         self._failed = asyncio.Event()
+        self._log = structlog.get_logger()
 
     async def __aenter__(self) -> Self:
         """Take the home and end what an earlier run left in it."""
@@ -108,4 +111,8 @@ class Stack:
     def _changed(self) -> None:
         if any(keeper.failure for keeper in self._keepers.values()):
             self._failed.set()
-        view.write(self.home, self.questdb_was_clean, self.questdb_unclean_ns, self.view())
+        try:
+            view.write(self.home, self.questdb_was_clean, self.questdb_unclean_ns, self.view())
+        except OSError as reason:
+            # A full disk must not end the watch over the parts.
+            self._log.warning("run.json not written", reason=str(reason))

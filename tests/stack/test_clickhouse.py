@@ -6,6 +6,7 @@ import http.client
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,7 @@ def test_no_statement_reads_files_of_the_machine_or_of_the_home(platform: Any, a
         str(home.folder / "connections.toml"),
         str(home.folder / "secrets" / "clickhouse-gate"),
         str(home.conf("nats") / "nats.conf"),
+        str(Path(__file__)),
     ]
     for file in files:
         status, said = ask(f"SELECT file('{file}')")
@@ -133,3 +135,9 @@ def test_no_statement_runs_python(ask: Ask) -> None:
         status, said = ask(statement)
         assert status != 200, said
     assert ask("SELECT 1") == (200, "1\n")
+
+
+def test_what_is_inserted_is_synced(ask: Ask) -> None:
+    statement = "SELECT name, value FROM system.merge_tree_settings WHERE name LIKE 'fsync%' ORDER BY name"
+    status, said = ask(statement)
+    assert (status, said) == (200, "fsync_after_insert\t1\nfsync_part_directory\t1\n")
