@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -81,14 +82,22 @@ class QuestReader:
         )
 
     def rows(
-        self, kind: Kind, venue: str, symbols: Sequence[str], start_ns: int, end_ns: int
+        self,
+        kind: Kind,
+        venue: str,
+        symbols: Sequence[str],
+        start_ns: int,
+        end_ns: int,
+        names: Sequence[str] | None = None,
     ) -> Iterator[pl.DataFrame]:
-        """Rows of trades or quotes with start_ns <= time < end_ns, ordered by (time, symbol, seq).
+        """Rows of a kind of symbols with start_ns <= time < end_ns, ordered by (time, symbol, seq).
 
-        Frames of about 100,000 rows, times as Datetime(ns, UTC). A frame never ends inside a timestamp, so
-        each is in order though QuestDB orders by time alone.
+        All columns, or those in `names`, which begin with the time and hold symbol and seq. Frames of about
+        100,000 rows, times as Datetime(ns, UTC). A frame never ends inside a timestamp, so each is in order
+        though QuestDB orders by time alone.
         """
-        columns = ", ".join(_selected(column) for column in kind.columns)
+        chosen = kind.columns if names is None else tuple(kind.column(name) for name in names)
+        columns = ", ".join(_selected(column) for column in chosen)
         places = ", ".join(["%s"] * len(symbols))
         statement = (
             f"SELECT {columns} FROM {kind.name} WHERE venue = %s AND symbol IN ({places}) "  # noqa: S608
@@ -107,7 +116,7 @@ class QuestReader:
                 start_ns = times[-1]
                 rows = rows[: times.index(start_ns)]
             if rows:
-                yield frame(kind, rows).sort(kind.time, "symbol", "seq")
+                yield frame(chosen, rows).sort(kind.time, "symbol", "seq")
             if not full:
                 return
             limit = PAGE_ROWS
@@ -120,9 +129,48 @@ class QuestReader:
         )
         return int(self.fetch(statement, [venue, start_ns, end_ns])[0][0])
 
+    def last_seq(self, kind: Kind, venue: str, symbol: str, ts_ns: int) -> int | None:
+        """The highest seq of a symbol at or before `ts_ns`, looked for in its last stored timestamp there."""
+        last = self.fetch(
+            f"SELECT cast({kind.time} AS long) FROM {kind.name} WHERE venue = %s AND symbol = %s "  # noqa: S608
+            f"AND {kind.time} <= cast(%s AS timestamp_ns) ORDER BY {kind.time} DESC LIMIT 1",
+            [venue, symbol, ts_ns],
+        )
+        if not last:
+            return None
+        names = (kind.time, "symbol", "seq")
+        pages = self.rows(kind, venue, [symbol], last[0][0], last[0][0] + 1, names)
+        return max(int(page["seq"].max()) for page in pages)  # type: ignore[arg-type]
+
     def wait_applied(self, table: str) -> None:
         """Wait until what is committed to a table is visible."""
         self.fetch(f"SELECT wait_wal_table('{table}')")
+
+    def wait_refreshed(self, view: str, patience_s: float) -> None:
+        """Wait until a materialized view shows all that is visible in its base now.
+
+        Raises ConnectError when it does not within `patience_s`, TapehouseError when the view is invalid.
+        """
+        deadline = time.monotonic() + patience_s
+        target: int | None = None
+        while time.monotonic() < deadline:
+            status, reason, done, base = self.fetch(
+                "SELECT view_status, invalidation_reason, refresh_base_table_txn, base_table_txn "
+                "FROM materialized_views() WHERE view_name = %s",
+                [view],
+            )[0]
+            if status == "invalid":
+                raise TapehouseError(
+                    f"questdb: the view {view} is invalid: {reason}",
+                    remedy=f"Rebuild it: REFRESH MATERIALIZED VIEW {view} FULL.",
+                )
+            target = base if target is None else target
+            if target is None or (done or 0) >= target:
+                # Its rows are a commit of its own.
+                self.wait_applied(view)
+                return
+            time.sleep(0.01)
+        raise ConnectError(f"questdb: expected {view} to be up to date within {patience_s:g} s, was not")
 
     def started_ns(self) -> int:
         """When the server was started, ns UTC."""
@@ -133,12 +181,12 @@ def _selected(column: Column) -> str:
     return f"cast({column.name} AS long)" if column.type == "time" else column.name
 
 
-def frame(kind: Kind, rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
-    """Rows in the kind's column order, times in ns, as a frame with times as Datetime(ns, UTC)."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(kind.columns)
+def frame(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    """Rows in the order of `columns`, times in ns, as a frame with times as Datetime(ns, UTC)."""
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     series = [
-        pl.Series(column.name, values, _POLARS[column.type])
-        for column, values in zip(kind.columns, columns, strict=True)
+        pl.Series(column.name, data, _POLARS[column.type])
+        for column, data in zip(columns, values, strict=True)
     ]
-    times = [column.name for column in kind.columns if column.type == "time"]
+    times = [column.name for column in columns if column.type == "time"]
     return pl.DataFrame(series).with_columns(pl.col(times).cast(TIME))

@@ -45,7 +45,7 @@ class QuestStore:
     def read(self, query: Query) -> pl.DataFrame:
         """The whole answer: the model's columns, times as Datetime(ns, UTC), ordered by the key."""
         pages = list(self.stream(query))
-        return pl.concat(pages) if pages else frame(KINDS[query.kind], [])
+        return pl.concat(pages) if pages else frame(KINDS[query.kind].columns, [])
 
     def stream(self, query: Query) -> Iterator[pl.DataFrame]:
         """The answer in frames of about 100,000 rows, none when it is empty; bars come as one frame."""
@@ -69,7 +69,7 @@ class QuestStore:
             f"SAMPLE BY {interval.questdb} ALIGN TO CALENDAR) ORDER BY bucket"
         )
         rows = self._reader.fetch(statement, [query.venue, query.symbol, first, last]) if first < last else []
-        bars = frame(BARS, [(row[0], query.venue, query.symbol, *row[2:]) for row in rows])
+        bars = frame(BARS.columns, [(row[0], query.venue, query.symbol, *row[2:]) for row in rows])
         if query.fill == "none":
             return bars
         return self._filled(query, interval, bars, first, min(last, now_ns()))
