@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -164,16 +164,15 @@ class FileFeed:
             ticket = -1
             for batch in piece.batches:
                 kinds.add(batch.kind.name)
-                origin = self._origin(batch.kind.name)
-                numbered = await self._numbered(batch, done, state)
-                fresh = await self._fresh(numbered)
-                before = quarantine.count
+                fresh, corrected = await self._fresh(await self._numbered(batch, done, state))
+                before = intake.rows
                 async for rows in self._paced(fresh):
-                    ticket = max(ticket, await intake.put(rows, origin))
-                self._summary.accepted -= quarantine.count - before
+                    ticket = max(ticket, await intake.put(rows, self._origin(batch.kind.name)))
+                self._summary.corrected += corrected
+                self._summary.accepted += intake.rows - before - corrected
             if piece.rejected:
                 await quarantine.put(self._origin("rows"), piece.rejected)
-            self._summary.quarantined = (done.counts.get("quarantined", 0)) + quarantine.count
+            self._summary.quarantined = done.counts.get("quarantined", 0) + quarantine.count
             unsettled.append((ticket, self._checkpoint(piece.position, done)))
             self._progress(piece.rows_read, piece.fraction)
             if time.monotonic() - saved_at >= _CHECKPOINT_EVERY_S:
@@ -186,10 +185,8 @@ class FileFeed:
         return Origin(kind, self._source.venue, self._source.name, self._source.reader)
 
     def _checkpoint(self, position: Position | None, done: _Progress) -> dict[str, Any]:
-        counts = {
-            name: getattr(self._summary, name)
-            for name in ("accepted", "duplicate", "corrected", "quarantined")
-        }
+        counts = asdict(self._summary)
+        del counts["resumed"]
         return {
             "position": position,
             "previous": dict(done.previous),
@@ -231,18 +228,16 @@ class FileFeed:
                 found[symbol] = seq
         return found
 
-    async def _fresh(self, batch: Batch) -> Batch:
-        """The rows to publish: all but those stored already and equal."""
+    async def _fresh(self, batch: Batch) -> tuple[Batch, int]:
+        """The rows to publish (all but those stored and equal), and how many of them correct others."""
         found = await asyncio.to_thread(known, self._hot, batch)
         if self._source.numbering(batch.kind) == BY_TIME:
             refuse_overwriting(batch, found)
         same, stored = int(found.same.sum()), int(found.stored.sum())
         self._summary.duplicate += same
-        self._summary.corrected += stored - same
-        self._summary.accepted += batch.rows - stored
-        return batch.take(~found.same) if same else batch
+        return (batch.take(~found.same) if same else batch), stored - same
 
-    async def _paced(self, batch: Batch) -> Any:
+    async def _paced(self, batch: Batch) -> AsyncIterator[Batch]:
         """The rows as they fall due at the speed asked for, up to 10 ms of them at a time."""
         if self._speed is None or not batch.rows:
             yield batch
