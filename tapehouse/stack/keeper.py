@@ -69,21 +69,21 @@ class Keeper:
         await asyncio.shield(self._first)
 
     async def stop(self) -> None:
-        """End the part: gracefully in its time, else by SIGKILL, which is logged."""
-        if self.state is State.WAITING:
+        """End the part: gracefully in its time, else by SIGKILL, which is logged. A failed one stays so."""
+        if self.state in (State.WAITING, State.STOPPED):
             return
-        self._set(State.STOPPING)
+        if not self.failure:
+            self._set(State.STOPPING)
         if self._task:
             self._task.cancel()
             await asyncio.wait({self._task})
-        if self._process:
-            graceful = await self._process.end(self.part.stop_within)
-            self._process = None
-            if not graceful:
-                self._log.warning("unclean stop", within_s=self.part.stop_within)
-            elif self.part.clean_stop:
-                await asyncio.to_thread(self.part.clean_stop.stopped)
-        self._set(State.STOPPED)
+        graceful = await self._end()
+        if graceful is False:
+            self._log.warning("unclean stop", within_s=self.part.stop_within)
+        elif graceful and self.part.clean_stop:
+            await asyncio.to_thread(self.part.clean_stop.stopped)
+        if not self.failure:
+            self._set(State.STOPPED)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         reason = None if task.cancelled() else task.exception()
@@ -100,17 +100,18 @@ class Keeper:
             self._first.set_exception(reason)
 
     async def _keep(self) -> None:
+        await self._end()
         failed = crashes = 0
         while True:
             try:
                 why, ready_for = await self._run_once()
             except (_NotReadyError, OSError) as reason:
-                await self._end_after_failure()
+                await self._end()
                 failed, why = failed + 1, str(reason)
                 if failed == FAILED_STARTS:
                     raise self._given_up(f"{why}, {failed} starts in a row") from None
             except TapehouseError as reason:
-                await self._end_after_failure()
+                await self._end()
                 raise self._given_up(reason.message, reason.remedy) from reason
             else:
                 failed, crashes = 0, 1 if ready_for > STEADY_S else crashes + 1
@@ -141,7 +142,8 @@ class Keeper:
             await self._watch(exited)
         finally:
             exited.cancel()
-        self._forget()
+        self._home.pid_file(self.part.name).unlink(missing_ok=True)
+        self._process = None
         return told(exited.result()), clock() - since
 
     async def _spawn(self) -> None:
@@ -204,14 +206,14 @@ class Keeper:
             await asyncio.wait({asked})
         return ""
 
-    async def _end_after_failure(self) -> None:
-        if self._process:
-            await self._process.end(self.part.stop_within)
-            self._process = None
-
-    def _forget(self) -> None:
-        self._home.pid_file(self.part.name).unlink(missing_ok=True)
+    async def _end(self) -> bool | None:
+        """End the process where one runs, and whether it ended gracefully."""
+        if self._process is None:
+            return None
+        graceful = await self._process.end(self.part.stop_within)
         self._process = None
+        self._changed()
+        return graceful
 
     def _given_up(self, why: str, remedy: str = "") -> StackError:
         tail = self._output.tail()

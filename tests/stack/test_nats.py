@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,6 +16,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, KeyValueConfig, StreamConfig
 from tapehouse.errors import StackError
 from tapehouse.stack import nats as part_of
 from tapehouse.stack.home import Home
+from tapehouse.stack.part import State
 from tapehouse.stack.ports import Ports
 from tapehouse.stack.runner import Stack
 
@@ -198,3 +201,17 @@ async def test_a_server_too_old_is_named(home: Home, monkeypatch: pytest.MonkeyP
     with pytest.raises(StackError, match=r"nats: expected version 99\.0 or newer, was 2\."):
         async with _running(home):
             pass
+
+
+async def test_a_port_taken_since_the_last_time_is_named_in_the_view(home: Home) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", Ports(home, {"nats": 0}).take("nats", 4222)))
+        listener.listen()
+        taken = listener.getsockname()[1]
+        async with Stack(home) as stack:
+            stack.add(part_of.part(home, Ports(home)))
+            await stack.start("nats")
+            [seen] = stack.view()
+    assert seen.state is State.READY
+    assert f"port {taken} (nats) is taken by pid {os.getpid()}" in seen.detail
+    assert not seen.address.endswith(f":{taken}")

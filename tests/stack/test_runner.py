@@ -132,6 +132,9 @@ async def test_a_fault_in_the_question_is_no_silence(home: Home, make_part: Any)
         with pytest.raises(StackError, match="ZeroDivisionError"):
             await stack.start("a")
         assert _seen(home, "a").state is State.FAILED
+    # Why nothing runs is to be seen after the run too.
+    assert (_seen(home, "a").state, _seen(home, "a").pid) == (State.FAILED, None)
+    assert "ZeroDivisionError" in _seen(home, "a").detail
 
 
 async def test_a_part_that_keeps_crashing_is_given_up(
