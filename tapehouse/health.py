@@ -15,12 +15,16 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Coroutine
 from typing import Any
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from tapehouse.bus import Bus, word
 from tapehouse.clock import MILLISECOND, now_ns
+from tapehouse.errors import ConnectError
+from tapehouse.settings import Settings
 
 _EVERY_S = 1.0
 
@@ -69,6 +73,15 @@ class Health:
             self._told.update(state=state, detail=detail)
             self._changed.set()
 
+    async def alongside(self, bus: Bus, work: Coroutine[Any, Any, None]) -> None:
+        """Tell for as long as `work` runs; its end or error is this call's."""
+        telling = asyncio.create_task(self.run(bus))
+        try:
+            await work
+        finally:
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+
     async def run(self, bus: Bus) -> None:
         """Tell until cancelled."""
         rows, at = 0, time.monotonic()
@@ -88,3 +101,28 @@ class Health:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+
+async def heartbeat(settings: Settings, role: str, timeout_s: float = 5) -> dict[str, Any]:
+    """The next report of a role that is ready; ConnectError when none comes within `timeout_s`."""
+    bus = await Bus.connect(settings, "monitor")
+    heard: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+    last = "nothing"
+
+    async def hear(message: Msg) -> None:
+        nonlocal last
+        report = json.loads(message.data)
+        last = f"{report['state']} {report['detail']}".strip()
+        if report["state"] == "ready" and not heard.done():
+            heard.set_result(report)
+
+    try:
+        await bus.client.subscribe(f"health.{role}.>", cb=hear)
+        async with asyncio.timeout(timeout_s):
+            return await heard
+    except TimeoutError:
+        raise ConnectError(
+            f"{role}: expected to hear that it is ready within {timeout_s:g} s, heard {last}"
+        ) from None
+    finally:
+        await bus.close()

@@ -8,8 +8,12 @@ import sys
 import structlog
 
 
-def configure(level: int = logging.INFO) -> None:
-    """Set the process's log up; called once in main. Lines go to standard error."""
+def configure(*, quiet: bool = False) -> None:
+    """Set the process's log up; called once in main. Lines go to standard error.
+
+    `quiet` keeps errors alone.
+    """
+    level = logging.ERROR if quiet else logging.INFO
     terminal = sys.stderr.isatty()
     structlog.configure(
         processors=[

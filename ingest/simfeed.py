@@ -1,0 +1,103 @@
+"""The feed of the simulated venue: publishes each tick when its time has come.
+
+What was published and not yet checkpointed when a run was killed is emitted again, the same to the byte; from
+there on ticks are of now, so that a week of standstill is not caught up tick by tick.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from ingest.feeds.simulator import VENUE, Simulator
+from ingest.feeds.simulator_file import open_timeline
+from ingest.feeds.timeline import Profile, Timeline
+from ingest.intake import Intake
+from ingest.publisher import Publisher
+from ingest.quarantine import Origin, Quarantine
+from tapehouse.bus import Bus, State
+from tapehouse.clock import now_ns
+from tapehouse.health import Health
+from tapehouse.settings import Settings
+
+TIMELINE = "simulator.json"
+CHECKPOINT = "checkpoint.sim"
+AHEAD = 4_000_000
+"""Positions published beyond the saved checkpoint, at most."""
+_STEP_S = 0.01
+_STEP_POSITIONS = 50_000
+_SAVE_EVERY_S = 0.5
+_ORIGIN = Origin("trades", VENUE, "the simulator", {"format": "row"})
+
+
+class SimFeed:
+    """The simulator as a role. `run` ends only when cancelled."""
+
+    def __init__(self, settings: Settings, bus: Bus, health: Health) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._health = health
+        self._unsettled: deque[tuple[int, int]] = deque()
+        self._saved = 0
+        self._saved_at = 0.0
+
+    async def run(self) -> None:
+        """Publish until cancelled."""
+        state = await self._bus.state()
+        self._saved = await state.get(CHECKPOINT) or 0
+        simulator = Simulator(self._timeline())
+        position = self._saved
+        loop = asyncio.get_running_loop()
+        async with Publisher(self._bus) as publisher:
+            intake = Intake(publisher, Quarantine(self._bus), self._settings.shards)
+            while True:
+                began = loop.time()
+                until = min(
+                    simulator.due(position, now_ns()), position + _STEP_POSITIONS, self._saved + AHEAD
+                )
+                if until > position:
+                    await self._emit(simulator, intake, position, until)
+                    position = until
+                await self._save(state, publisher)
+                self._say(publisher)
+                behind = simulator.due(position, now_ns()) > position + _STEP_POSITIONS // 10
+                # At full speed the loop still yields, for acknowledgements to come in.
+                await asyncio.sleep(0 if behind else max(0.0, began + _STEP_S - loop.time()))
+
+    def _timeline(self) -> Timeline:
+        asked = self._settings.simulator
+        profile = Profile(seed=asked.seed, symbols=asked.symbols, late=asked.late, duplicates=asked.duplicate)
+        return open_timeline(
+            self._settings.home / TIMELINE,
+            profile,
+            asked.rate,
+            checkpoint=self._saved,
+            bound=AHEAD,
+            now_ns=now_ns(),
+        )
+
+    async def _emit(self, simulator: Simulator, intake: Intake, position: int, until: int) -> None:
+        batch = simulator.batch(position, until)
+        ticket = -1
+        if batch.rows:
+            ticket = await intake.put(batch, _ORIGIN)
+            self._health.wrote(batch.rows, int(batch.array("ts_recv")[-1]), 0)
+        self._unsettled.append((ticket, until))
+
+    async def _save(self, state: State, publisher: Publisher) -> None:
+        """Save the last position whose ticks, and all before, are acknowledged."""
+        now = asyncio.get_running_loop().time()
+        if now - self._saved_at < _SAVE_EVERY_S:
+            return
+        settled = self._saved
+        while self._unsettled and self._unsettled[0][0] < publisher.settled:
+            settled = self._unsettled.popleft()[1]
+        if settled > self._saved:
+            await state.put(CHECKPOINT, settled)
+            self._saved, self._saved_at = settled, now
+
+    def _say(self, publisher: Publisher) -> None:
+        if publisher.full:
+            self._health.waiting("the stream is full: the writers are behind")
+        else:
+            self._health.ready()

@@ -1,0 +1,169 @@
+"""The status board of `tapehouse up`: live on a terminal, lines when piped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from nats.aio.msg import Msg
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from tapehouse.bus import Bus
+from tapehouse.errors import ConnectError, TapehouseError
+from tapehouse.questdb import QuestReader
+from tapehouse.settings import load
+from tapehouse.stack.part import PartView, State
+from tapehouse.stack.runner import Stack
+
+_EVERY_S = 1.0
+_STYLES = {State.READY: "green", State.FAILED: "bold red", State.STOPPED: "dim"}
+_BARS = """SELECT venue, symbol, cast(ts AS long), open, high, low, close, volume, trades
+    FROM bars_1m LATEST ON ts PARTITION BY venue, symbol ORDER BY trades DESC LIMIT 5"""
+
+
+class Board:
+    """What is known of the platform, drawn once a second."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._message = "starting"
+        self._reports: dict[tuple[str, str], dict[str, Any]] = {}
+        self._bars: list[tuple[Any, ...]] = []
+        self._quarantined = 0
+        self._listening = asyncio.Event()
+
+    def say(self, message: str) -> None:
+        """The line at the foot of the board."""
+        self._message = message
+        if not sys.stdout.isatty():
+            print(f"tapehouse: {message}", flush=True)  # noqa: T201 - the product of a piped run
+
+    def began(self, home: Path) -> None:
+        """Every part is ready: begin to listen and to read bars."""
+        self._listening.set()
+        self.say(f"ready; home {home}; Ctrl-C stops")
+
+    @asynccontextmanager
+    async def shown(self, stack: Stack) -> AsyncIterator[None]:
+        """Show the board for as long as the context lasts."""
+        tasks = [asyncio.create_task(self._draw(stack)), asyncio.create_task(self._listen())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _draw(self, stack: Stack) -> None:
+        if not sys.stdout.isatty():
+            await self._print(stack)
+            return
+        with Live(console=Console(), auto_refresh=False, screen=False) as live:
+            while True:
+                live.update(self._drawn(stack.view()), refresh=True)
+                await asyncio.sleep(_EVERY_S / 2)
+
+    async def _print(self, stack: Stack) -> None:
+        """One line a part whenever its state changes, and a summary every ten seconds."""
+        before: dict[str, str] = {}
+        ticks = 0
+        while True:
+            for part in stack.view():
+                line = f"{part.name}: {part.state} {part.address} {part.detail}".rstrip()
+                if before.get(part.name) != line:
+                    before[part.name] = line
+                    print(line, flush=True)  # noqa: T201
+            ticks += 1
+            if ticks % 10 == 0 and self._reports:
+                print(self._summary(), flush=True)  # noqa: T201
+            await asyncio.sleep(_EVERY_S)
+
+    async def _listen(self) -> None:
+        """Hear the roles' reports and read the last bars, once the parts are ready."""
+        await self._listening.wait()
+        settings = load(self._home)
+
+        async def hear(message: Msg) -> None:
+            report = json.loads(message.data)
+            self._reports[report["role"], report["instance"]] = report
+
+        while True:
+            bus = await Bus.connect(settings, "monitor")
+            await bus.client.subscribe("health.>", cb=hear)
+            try:
+                with QuestReader(settings.questdb) as reader:
+                    while True:
+                        with contextlib.suppress(ConnectError, TapehouseError):
+                            self._bars = await asyncio.to_thread(reader.fetch, _BARS)
+                        await asyncio.sleep(_EVERY_S)
+            finally:
+                await bus.close()
+
+    def _summary(self) -> str:
+        rows = sum(report["rows_s"] for report in self._of("writer"))
+        lags = [report["lag_ms"] for report in self._of("writer") if report["lag_ms"] is not None]
+        lag = f"{max(lags):.1f} ms" if lags else "none yet"
+        quarantined = sum(report["quarantined"] for report in self._reports.values())
+        return f"{rows:,.0f} rows/s, lag {lag}, {quarantined:,} quarantined"
+
+    def _of(self, role: str) -> list[dict[str, Any]]:
+        return [report for (name, _), report in self._reports.items() if name == role]
+
+    def _drawn(self, parts: list[PartView]) -> Group:
+        table = Table(box=None, pad_edge=False)
+        for heading in (
+            "part",
+            "state",
+            "address",
+            "rows/s",
+            "rows",
+            "lag ms",
+            "quarantined",
+            "restarts",
+            "",
+        ):
+            right = heading in ("rows/s", "rows", "lag ms", "quarantined", "restarts")
+            table.add_column(heading, justify="right" if right else "left", no_wrap=heading != "")
+        for part in parts:
+            table.add_row(*self._row(part))
+        drawn: list[Any] = [table]
+        if self._bars:
+            drawn += [Text(), _bars(self._bars)]
+        return Group(
+            *drawn, Text(), Text(f"{self._message}   {self._summary()}" if self._reports else self._message)
+        )
+
+    def _row(self, part: PartView) -> list[Any]:
+        reports = self._of({"sim": "feed"}.get(part.name, part.name))
+        numbers = ["", "", "", ""]
+        if reports:
+            lags = [report["lag_ms"] for report in reports if report["lag_ms"] is not None]
+            numbers = [
+                f"{sum(report['rows_s'] for report in reports):,.0f}",
+                f"{sum(report['rows'] for report in reports):,}",
+                f"{max(lags):.1f}" if lags else "",
+                f"{sum(report['quarantined'] for report in reports):,}",
+            ]
+        waits = "; ".join(report["detail"] for report in reports if report["state"] == "waiting")
+        state = Text(part.state, style=_STYLES.get(part.state, "yellow"))
+        return [part.name, state, part.address, *numbers, str(part.restarts), part.detail or waits]
+
+
+def _bars(rows: list[tuple[Any, ...]]) -> Table:
+    table = Table(box=None, pad_edge=False, title="last 1m bars", title_justify="left")
+    for heading in ("venue", "symbol", "minute", "open", "high", "low", "close", "volume", "trades"):
+        table.add_column(heading, justify="left" if heading in ("venue", "symbol", "minute") else "right")
+    for venue, symbol, ts, *prices, trades in rows:
+        minute = pl.Series([ts]).cast(pl.Datetime("ns")).dt.strftime("%Y-%m-%d %H:%M")[0]
+        table.add_row(venue, symbol, minute, *(f"{price:g}" for price in prices), f"{trades:,}")
+    return table

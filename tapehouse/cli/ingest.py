@@ -1,0 +1,132 @@
+"""tapehouse ingest: files and captures onto the stream, with a word on every row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tapehouse.cli import options
+
+if TYPE_CHECKING:
+    from ingest.filefeed import Readable, Summary
+    from tapehouse.settings import Settings
+
+
+def _mapping(ctx: click.Context, parameter: click.Parameter, value: str | None) -> dict[str, str]:
+    if not value:
+        return {}
+    pairs = [pair.partition("=") for pair in value.split(",")]
+    if any(not (name and column) for name, _, column in pairs):
+        raise click.BadParameter(f"expected name=COLUMN,name=COLUMN, was {value!r}")
+    return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def _speed(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
+    if value == "max":
+        return None
+    try:
+        speed = float(value.removesuffix("x"))
+    except ValueError:
+        speed = 0
+    if not 0 < speed <= 1_000_000:
+        raise click.BadParameter(
+            f"expected max, 1x or another multiple of real time such as 60x, was {value!r}"
+        )
+    return speed
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--venue", required=True, help="The source of the rows: an exchange, or a consolidated tape.")
+@click.option("--symbol", help="Of every row, where the file has no column for it.")
+@click.option("--kind", default="trades", show_default=True, help="trades, quotes, depth or account_trades.")
+@click.option(
+    "--map",
+    "mapping",
+    callback=_mapping,
+    metavar="NAME=COLUMN,...",
+    help="Which column of the file is which, such as ts=TIME,price=PX,seq=ID. Usual names are found without.",
+)
+@click.option("--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), help="Of times given as numbers.")
+@click.option("--naive-as-utc", is_flag=True, help="Take times without a zone as UTC.")
+@click.option("--continue", "continuing", is_flag=True, help="The file goes on where the stored rows end.")
+@click.option(
+    "--speed",
+    callback=_speed,
+    default="max",
+    show_default=True,
+    help="max, or a multiple of real time: 1x, 60x.",
+)
+@options.home
+def command(
+    files: tuple[Path, ...],
+    venue: str,
+    symbol: str | None,
+    kind: str,
+    mapping: dict[str, str],
+    time_unit: str | None,
+    naive_as_utc: bool,
+    continuing: bool,
+    speed: float | None,
+    home: Path | None,
+) -> None:
+    """Bring files of ticks in: CSV, Parquet, JSON lines, captures of a socket, each plain or gzipped.
+
+    Returns when the rows can be queried. Rows that cannot be used go to the quarantine, the others in. A run
+    that was cut off goes on where it was when it is started again; a file brought in twice adds nothing.
+    """
+    import asyncio
+
+    from ingest.readable import open_readable
+
+    from tapehouse.model import kind_named
+    from tapehouse.settings import load
+
+    settings = load(home)
+    for file in files:
+        with open_readable(
+            file, kind_named(kind), venue, symbol, mapping, time_unit=time_unit, naive_as_utc=naive_as_utc
+        ) as source:
+            for note in source.notes:
+                click.echo(f"{file.name}: {note}", err=True)
+            summary = asyncio.run(_bring(settings, source, continuing, speed))
+        _tell(file, summary)
+
+
+async def _bring(settings: Settings, source: Readable, continuing: bool, speed: float | None) -> Summary:
+    """Bring one source in, with a bar of progress on a terminal."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from ingest.filefeed import FileFeed
+    from tapehouse.bus import Bus
+
+    bus = await Bus.connect(settings, "feed")
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, TextColumn("{task.fields[rows]:,} rows"), transient=True) as bar:
+            task = bar.add_task(source.name, total=1.0, rows=0)
+            feed = FileFeed(
+                source,
+                bus,
+                settings,
+                continuing=continuing,
+                speed=speed,
+                progress=lambda rows, fraction: bar.update(task, completed=fraction, rows=rows),
+            )
+            return await feed.run()
+    finally:
+        await bus.close()
+
+
+def _tell(file: Path, summary: Summary) -> None:
+    counts = (
+        f"{summary.accepted:,} accepted, {summary.duplicate:,} duplicate, {summary.quarantined:,} quarantined"
+    )
+    if summary.corrected:
+        counts += f", {summary.corrected:,} corrected"
+    resumed = " (gone on with after an earlier run was cut off)" if summary.resumed else ""
+    click.echo(f"{file.name}: {summary.rows:,} rows: {counts}{resumed}")
+    if summary.quarantined:
+        click.echo("See `tapehouse quarantine list` for the reasons.", err=True)

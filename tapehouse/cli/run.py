@@ -1,0 +1,100 @@
+"""tapehouse run: roles in this process, until it is told to stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tapehouse.cli import options
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from tapehouse.settings import Settings
+
+
+@click.command()
+@click.argument("roles", nargs=-1, required=True, metavar="ROLE...")
+@options.home
+def command(roles: tuple[str, ...], home: Path | None) -> None:
+    """Run roles in this process until it is told to stop.
+
+    ROLE is writer (every shard), writer:N (one shard), or sim (the simulated venue). Where the servers are
+    and the passwords come from the home folder, tapehouse.toml or TAPEHOUSE_*.
+    """
+    import uvloop
+
+    from tapehouse import log
+    from tapehouse.settings import load
+
+    log.configure()
+    uvloop.run(_run(load(home), roles))
+
+
+async def _run(settings: Settings, roles: tuple[str, ...]) -> None:
+    import asyncio
+    import signal
+
+    task = asyncio.current_task()
+    assert task is not None
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        stopping.set()
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for role in roles:
+                for work in _role(settings, role):
+                    tasks.create_task(work)
+    except asyncio.CancelledError:
+        if not stopping.is_set():
+            raise
+
+
+def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
+    """The work of one role; UsageError names the roles there are."""
+    from tapehouse.errors import UsageError
+
+    name, _, shard = role.partition(":")
+    if name == "writer":
+        if shard and (not shard.isdigit() or int(shard) >= settings.shards):
+            raise UsageError(f"writer: expected a shard below {settings.shards}, was {shard!r}")
+        shards = [int(shard)] if shard else range(settings.shards)
+        return [_writer(settings, number) for number in shards]
+    if role == "sim":
+        return [_simulator(settings)]
+    raise UsageError(f"role: expected writer, writer:SHARD or sim, was {role!r}")
+
+
+async def _writer(settings: Settings, shard: int) -> None:
+    from ingest.writer import Writer
+    from tapehouse.bus import Bus
+    from tapehouse.health import Health
+
+    bus = await Bus.connect(settings, "writer")
+    health = Health("writer", str(shard))
+    try:
+        await health.alongside(bus, Writer(settings, bus, shard, health).run())
+    finally:
+        await bus.close()
+
+
+async def _simulator(settings: Settings) -> None:
+    from ingest.simfeed import SimFeed
+
+    from tapehouse.bus import Bus
+    from tapehouse.health import Health
+
+    bus = await Bus.connect(settings, "feed")
+    health = Health("feed", "sim")
+    try:
+        await health.alongside(bus, SimFeed(settings, bus, health).run())
+    finally:
+        await bus.close()
