@@ -144,10 +144,12 @@ def to_frame(batches: Sequence[Batch]) -> pd.DataFrame:
         names = tuple(dict.fromkeys(batch.venue for batch in batches))
         codes = np.repeat([names.index(batch.venue) for batch in batches], [batch.rows for batch in batches])
         venues = Strings(names, codes)
-    columns = {
-        column.name: _series(column, venues if column.name == "venue" else whole.columns[column.name])
-        for column in kind.columns
-    }
+    columns = {}
+    for column in kind.columns:
+        data = venues if column.name == "venue" else whole.columns[column.name]
+        # The client refuses categories without values; a column that is not sent is null.
+        if not isinstance(data, Strings) or data.values:
+            columns[column.name] = _series(column, data)
     return pd.DataFrame(columns, copy=False)
 
 
