@@ -39,21 +39,16 @@ _log = structlog.get_logger()
 class Readable(Protocol):
     """What a source of rows is to this feed: an opened file or capture."""
 
-    @property
-    def name(self) -> str:
-        """For people."""
-
-    @property
-    def venue(self) -> str:
-        """Of every row."""
-
-    @property
-    def identity(self) -> str:
-        """The same for a repeat of the same content read in the same way."""
-
-    @property
-    def reader(self) -> dict[str, Any]:
-        """How to read a refused row of it again."""
+    name: str
+    """For people."""
+    venue: str
+    """Of every row."""
+    identity: str
+    """The same for a repeat of the same content read in the same way."""
+    notes: tuple[str, ...]
+    """What was guessed about it and must be said."""
+    reader: dict[str, Any]
+    """How to read a refused row of it again."""
 
     def numbering(self, kind: Kind) -> str:
         """What its seq is: `time` where it brings none, else the name of its ids."""

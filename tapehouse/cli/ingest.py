@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,7 +106,10 @@ async def _bring(settings: Settings, source: Readable, continuing: bool, speed: 
     bus = await Bus.connect(settings, "feed")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     try:
-        with Progress(*columns, TextColumn("{task.fields[rows]:,} rows"), transient=True) as bar:
+        shown = sys.stdout.isatty()
+        with Progress(
+            *columns, TextColumn("{task.fields[rows]:,} rows"), transient=True, disable=not shown
+        ) as bar:
             task = bar.add_task(source.name, total=1.0, rows=0)
             feed = FileFeed(
                 source,

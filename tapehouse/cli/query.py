@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from gateway.query import Fill
 
+_TIME = "%Y-%m-%dT%H:%M:%S%.9fZ"
+
 
 @click.command()
 @click.argument("kind", metavar="KIND")
@@ -64,12 +66,12 @@ def command(
             click.echo(f"{rows.height:,} rows to {out}")
         elif out == "-":
             for place, page in enumerate(store.stream(query)):
-                sys.stdout.write(page.write_csv(include_header=place == 0))
+                sys.stdout.write(page.write_csv(include_header=place == 0, datetime_format=_TIME))
         else:
             count = 0
             with Path(out).open("w") as file:
                 for place, page in enumerate(store.stream(query)):
-                    file.write(page.write_csv(include_header=place == 0))
+                    file.write(page.write_csv(include_header=place == 0, datetime_format=_TIME))
                     count += page.height
             click.echo(f"{count:,} rows to {out}")
 
@@ -77,7 +79,7 @@ def command(
 def _show(rows: pl.DataFrame) -> None:
     """A table that fits the terminal; plain CSV when piped."""
     if not sys.stdout.isatty():
-        sys.stdout.write(rows.write_csv())
+        sys.stdout.write(rows.write_csv(datetime_format=_TIME))
         return
     import shutil
 
