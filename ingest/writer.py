@@ -58,7 +58,6 @@ class _Group:
     by_kind: dict[Kind, list[Batch]] = field(default_factory=lambda: defaultdict(list))
     unreadable: list[tuple[Delivered, str]] = field(default_factory=list)
     rows: int = 0
-    newest_recv_ns: int = 0
 
     @classmethod
     def of(cls, messages: list[Delivered]) -> _Group:
@@ -71,7 +70,6 @@ class _Group:
                 continue
             group.by_kind[batch.kind].append(batch)
             group.rows += batch.rows
-            group.newest_recv_ns = max(group.newest_recv_ns, int(batch.array("ts_recv").max()))
         return group
 
     def days(self) -> set[tuple[str, str]]:
@@ -197,7 +195,7 @@ class Writer:
                 self._floor, seq=group.last.seq, trail=self._trail.note(group.last.seq, time.monotonic())
             )
             self._floor_moved.set()
-            self._health.wrote(group.rows, group.newest_recv_ns, self._quarantine.count)
+            self._health.wrote(group.rows, group.last.stored_ns, self._quarantine.count)
 
     async def _commit(self, kind: Kind, batches: list[Batch]) -> None:
         loop = asyncio.get_running_loop()

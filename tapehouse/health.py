@@ -56,12 +56,11 @@ class Health:
         """The role waits for something; `detail` says for what."""
         self._set("waiting", detail)
 
-    def wrote(self, rows: int, newest_recv_ns: int, quarantined: int) -> None:
-        """`rows` more were done, the newest received at `newest_recv_ns`."""
+    def wrote(self, rows: int, came_ns: int, quarantined: int) -> None:
+        """`rows` more were done, the newest of which came in at `came_ns`."""
         self._told["rows"] += rows
         self._told["quarantined"] = quarantined
-        if newest_recv_ns:
-            self._told["lag_ms"] = round((now_ns() - newest_recv_ns) / MILLISECOND, 3)
+        self._told["lag_ms"] = round((now_ns() - came_ns) / MILLISECOND, 3)
 
     def moved(self) -> bool:
         """Whether rows were done since the last time this was asked."""

@@ -81,7 +81,6 @@ def command(
     import asyncio
 
     from ingest.readable import open_readable
-
     from tapehouse.model import kind_named
     from tapehouse.settings import load
 

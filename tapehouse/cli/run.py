@@ -88,7 +88,6 @@ async def _writer(settings: Settings, shard: int) -> None:
 
 async def _simulator(settings: Settings) -> None:
     from ingest.simfeed import SimFeed
-
     from tapehouse.bus import Bus
     from tapehouse.health import Health
 
