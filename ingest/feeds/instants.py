@@ -80,8 +80,11 @@ class Instants:
         layout = _LAYOUT.fullmatch(example)
         if layout is None:
             return
-        numbers = digits.astype(np.float64) @ _weights(layout)
-        year, month, day, hour, minute, second, fraction, zone_hour, zone_minute = numbers.T.astype(np.int64)
+        columns = np.ascontiguousarray(digits.T)
+        year, month, day, hour, minute, second, fraction, zone_hour, zone_minute = (
+            _number(layout, name, columns) for name in _NUMBERS
+        )
+        fraction *= 10 ** (9 - len(layout["fraction"] or ""))
         read = (month >= 1) & (month <= 12) & (hour < 24) & (minute < 60) & (second < 60) & (zone_minute < 60)
         # 64-bit nanoseconds hold 1678 to 2261.
         read &= (year > 1678) & (year < 2262)
@@ -96,16 +99,15 @@ class Instants:
         self.zoned[rows] = read & (layout["zone"] is not None)
 
 
-def _weights(layout: re.Match[str]) -> NDArray[np.float64]:
-    """What each digit of a layout adds to each of its numbers; sums of nine digits are exact in a float."""
-    weights = np.zeros((sum(character.isdigit() for character in layout[0]), len(_NUMBERS)))
-    for column, name in enumerate(_NUMBERS):
-        start, stop = layout.span(name)
-        highest = 8 if name == "fraction" else stop - start - 1
-        for place in range(start, stop):
-            row = sum(character.isdigit() for character in layout[0][:place])
-            weights[row, column] = 10.0 ** (highest - (place - start))
-    return weights
+def _number(layout: re.Match[str], name: str, digits: Bytes) -> NDArray[np.int64]:
+    """One of the numbers of a layout, 0 where it is left out; `digits` has a row for each digit."""
+    start, stop = layout.span(name)
+    before = sum(character.isdigit() for character in layout[0][: max(start, 0)])
+    number = np.zeros(digits.shape[1], np.int64)
+    for row in digits[before : before + stop - start]:
+        number *= 10
+        number += row
+    return number
 
 
 def _days(months: NDArray[np.int64]) -> NDArray[np.int64]:
