@@ -10,7 +10,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from ingest.feeds.blocks import UNREADABLE, Levels, Values
 from tapehouse.batch import Strings
@@ -46,15 +45,27 @@ def values_of(column: Column, array: pa.Array) -> Values:
     return _series(array)
 
 
+def encode(texts: pl.Series) -> Strings:
+    """Text, dictionary-encoded."""
+    if len(texts) and texts.eq_missing(texts[0]).all():
+        return Strings.constant(texts[0], len(texts))
+    return _names(texts.rechunk().to_arrow().dictionary_encode())
+
+
 def _names(array: pa.DictionaryArray) -> Strings:
-    codes = array.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+    codes = _polars(array.indices).cast(pl.Int32).fill_null(-1).to_numpy()
     dictionary = array.dictionary
     if len(dictionary) > len(codes):
         used, codes = np.unique(codes, return_inverse=True)
-        if len(used) and used[0] < 0:
-            used, codes = used[1:], codes - 1
-        dictionary, codes = dictionary.take(pa.array(used)), codes.astype(np.int32)
+        absent = int(used[0] < 0)
+        dictionary, codes = dictionary.take(pa.array(used[absent:])), codes.astype(np.int32) - absent
     return Strings(tuple(_text(name) or "" for name in _bytes(dictionary)), codes)
+
+
+def _polars(array: pa.Array) -> pl.Series:
+    series = pl.from_arrow(array)
+    assert isinstance(series, pl.Series)
+    return series
 
 
 def _bytes(array: pa.Array) -> list[bytes | None]:
@@ -87,33 +98,27 @@ def _series(array: pa.Array) -> pl.Series:
         and not (types.is_time(kind) or types.is_duration(kind) or types.is_interval(kind))
     ):
         return pl.Series([_unreadable(value) for value in array], dtype=pl.String)
-    series = pl.from_arrow(array)
-    assert isinstance(series, pl.Series)
-    return series
+    return _polars(array)
 
 
 def _text_series(array: pa.Array) -> pl.Series:
     try:
         # Polars takes the bytes of text on trust.
         array.validate(full=True)
-        series = pl.from_arrow(array.cast(pa.large_string()))
+        return _polars(array.cast(pa.large_string()))
     except pa.ArrowInvalid:
         return pl.Series([_text(value) for value in _bytes(array)], dtype=pl.String)
-    assert isinstance(series, pl.Series)
-    return series
 
 
 def _timestamps(array: pa.Array) -> pl.Series:
     """Arrow's instants count from 1970 in UTC whatever their zone, of which only its presence matters."""
-    unit, zone = array.type.unit, array.type.tz
+    unit, zone = array.type.unit, None if array.type.tz is None else "UTC"
     if unit == "s":
-        counts = array.cast(pa.int64())
-        within = pc.less_equal(pc.abs(counts), MAX_TS // SECOND)
-        counts = pc.multiply(pc.if_else(within, counts, None), 1000)
-        array, unit = counts.cast(pa.timestamp("ms")), "ms"
-    series = pl.from_arrow(array.cast(pa.timestamp(unit, None if zone is None else "UTC")))
-    assert isinstance(series, pl.Series)
-    return series
+        # Polars has no seconds; what is beyond 64-bit nanoseconds would wrap.
+        seconds = _polars(array.cast(pa.int64()))
+        seconds = seconds.set((seconds.abs() > MAX_TS // SECOND).fill_null(False), None)
+        return (seconds * 1000).cast(pl.Datetime("ms", zone))
+    return _polars(array.cast(pa.timestamp(unit, zone)))
 
 
 def _unreadable(value: pa.Scalar) -> str | None:
@@ -125,9 +130,9 @@ def _levels(array: pa.Array) -> Levels:
     rows = len(array)
     if not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
         return Levels(pl.Series([], dtype=pl.Float64), np.zeros(rows, np.int64), np.ones(rows, np.bool_))
-    lengths: NDArray[np.int64] = pc.list_value_length(array).fill_null(0).to_numpy().astype(np.int64)
-    absent = array.is_null().to_numpy(zero_copy_only=False)
-    return Levels(_series(array.flatten()), np.cumsum(lengths), absent)
+    lengths = _polars(pc.list_value_length(array)).cast(pl.Int64)
+    ends = lengths.fill_null(0).cum_sum().to_numpy()
+    return Levels(_series(array.flatten()), ends, lengths.is_null().to_numpy())
 
 
 def row_as_json(batch: pa.RecordBatch, row: int) -> bytes:

@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ingest.feeds import decimals
+from ingest.feeds.arrow import encode
 from ingest.feeds.blocks import UNREADABLE, Levels, Values
 from ingest.feeds.times import Reading, to_ns
 from ingest.validation import NULL_LONG
@@ -163,7 +164,7 @@ def _longs(column: Column, values: pl.Series, faults: Faults) -> NDArray[Any]:
 
 def _strings(column: Column, values: Values, faults: Faults) -> Strings:
     assert not isinstance(values, Levels)
-    strings = values if isinstance(values, Strings) else encoded(_texts(values))
+    strings = values if isinstance(values, Strings) else encode(_texts(values))
     strings = strings.compact()
     names = [name.strip() if column.name == "symbol" else name for name in strings.values]
     # One place more at the end: the code -1 of null finds it.
@@ -177,15 +178,6 @@ def _strings(column: Column, values: Values, faults: Faults) -> Strings:
     known: dict[str, int] = {}
     lookup = [known.setdefault(name, len(known)) if name else -1 for name in names]
     return Strings(tuple(known), np.array([*lookup, -1], np.int32)[strings.codes])
-
-
-def encoded(texts: pl.Series) -> Strings:
-    """Text, dictionary-encoded in order of first appearance."""
-    if len(texts) and (texts == texts[0]).all():
-        return Strings.constant(texts[0], len(texts))
-    arrow = texts.rechunk().to_arrow().dictionary_encode()
-    codes = arrow.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
-    return Strings(tuple(arrow.dictionary.to_pylist()), codes)
 
 
 def _texts(values: pl.Series) -> pl.Series:
@@ -204,7 +196,7 @@ def _words(
     column: Column, values: pl.Series, meanings: dict[str, int], expected: str, faults: Faults
 ) -> NDArray[Any]:
     """A column of few words, each looked up once."""
-    strings = encoded(_texts(values)).compact()
+    strings = encode(_texts(values)).compact()
     default = column.default
     found = [
         default if word == "" else meanings.get(word.removesuffix(".0"))

@@ -29,7 +29,9 @@ from ingest.feeds.mapping import Found, find
 from ingest.feeds.parquets import ParquetReader
 from ingest.feeds.times import Reading, survey, unit_named
 from ingest.rejected import Rejected
+from ingest.validation import faults as values_at_fault
 from tapehouse.batch import Batch, ColumnData, Strings
+from tapehouse.clock import now_ns
 from tapehouse.errors import SourceError, UsageError
 from tapehouse.model import ACCOUNT_TRADES, DEPTH, QUOTES, TRADES, Kind
 
@@ -158,10 +160,12 @@ class Source:
         if rows:
             faults = Faults()
             batch = Batch(self._kind, self._venue, rows, self._columns(block, faults))
-            reasons.update((int(block.places[row]), reason) for row, reason in faults.reasons.items())
-            if faults.reasons:
+            # Values are judged here already, where the original bytes and their place are at hand.
+            found = {**values_at_fault(batch, now_ns()), **faults.reasons}
+            reasons.update((int(block.places[row]), reason) for row, reason in found.items())
+            if found:
                 good = np.ones(rows, np.bool_)
-                good[list(faults.reasons)] = False
+                good[list(found)] = False
                 batch = batch.take(good)
             if batch.rows:
                 batches.append(batch)
