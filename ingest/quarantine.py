@@ -6,12 +6,14 @@ sequence and its place in it, as 17.3.
 
 from __future__ import annotations
 
-import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack
+from nats.errors import ConnectionClosedError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NotFoundError
 
 from ingest.rejected import Rejected
@@ -47,6 +49,11 @@ class Entry:
     reason: str
     where: str
 
+    @property
+    def page(self) -> int:
+        """The sequence of the message that holds it."""
+        return int(self.id.partition(".")[0])
+
 
 def _pages(rejected: Iterable[Rejected]) -> Iterable[list[Rejected]]:
     page: list[Rejected] = []
@@ -74,7 +81,6 @@ class Quarantine:
 
         Originals over 64 KB are cut, and their reason says so.
         """
-        subject = f"quarantine.{origin.kind}.{word(origin.venue)}"
         for page in _pages(rejected):
             rows = [
                 (item.original, item.reason, item.where)
@@ -82,18 +88,19 @@ class Quarantine:
                 else (item.original[:_ORIGINAL_MAX], f"{item.reason} (original cut at 64 KB)", item.where)
                 for item in page
             ]
-            message = [now_ns(), origin.kind, origin.venue, origin.source, origin.reader, rows]
-            await self._store(subject, msgpack.packb(message))
+            await self._store(origin, now_ns(), rows)
             self.count += len(rows)
 
-    async def _store(self, subject: str, message: bytes) -> None:
-        """Publish until it is stored: with no identity, a lost acknowledgement may store a page twice."""
+    async def _store(self, origin: Origin, at_ns: int, rows: Sequence[tuple[bytes, str, str]]) -> None:
+        """Publish one page until it is stored; the same rows of the same source again are stored once."""
+        body = msgpack.packb([origin.kind, origin.venue, origin.source, origin.reader, rows])
+        subject = f"quarantine.{origin.kind}.{word(origin.venue)}"
+        headers = {"Nats-Msg-Id": hashlib.blake2b(body, digest_size=16).hexdigest()}
         while True:
             try:
-                async with asyncio.timeout(30):
-                    await self._bus.js.publish(subject, message, timeout=10)
+                await self._bus.js.publish(subject, msgpack.packb([at_ns, body]), timeout=10, headers=headers)
                 return
-            except TimeoutError:
+            except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError):
                 await self._bus.until_connected()
 
     async def entries(self) -> AsyncIterator[Entry]:
@@ -109,12 +116,17 @@ class Quarantine:
             message = await self._bus.js.get_msg(QUARANTINE, seq, direct=True)
         except NotFoundError:
             return []
-        at_ns, kind, venue, source, reader, rows = msgpack.unpackb(message.data or b"")
+        at_ns, body = msgpack.unpackb(message.data or b"")
+        kind, venue, source, reader, rows = msgpack.unpackb(body)
         return [
             Entry(f"{seq}.{place}", at_ns, kind, venue, source, reader, original, reason, where)
             for place, (original, reason, where) in enumerate(rows)
         ]
 
-    async def remove(self, seq: int) -> None:
-        """Remove one message with all its entries."""
+    async def keep(self, seq: int, entries: Sequence[Entry]) -> None:
+        """Of one message keep only `entries`, which get new ids; without any it is removed."""
+        if entries:
+            first = entries[0]
+            origin = Origin(first.kind, first.venue, first.source, first.reader)
+            await self._store(origin, first.at_ns, [(e.original, e.reason, e.where) for e in entries])
         await self._bus.js.delete_msg(QUARANTINE, seq)

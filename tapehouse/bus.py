@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import structlog
 from nats.aio.client import Client
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
@@ -36,42 +35,54 @@ class Bus:
         self.js: JetStreamContext = self.client.jetstream(timeout=10)
         self.on_reconnect: list[Listener] = []
         self._connected = asyncio.Event()
+        self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     async def connect(cls, settings: Settings, role: str, timeout: float = 5) -> Bus:
         """Connect as the user of `role`; ConnectError when the server does not answer within `timeout` s."""
         bus = cls(role)
         password = settings.nats.passwords.get(role)
-        try:
-            async with asyncio.timeout(timeout):
-                await bus.client.connect(
-                    settings.nats.url,
-                    name=role,
-                    user=role if password else None,
-                    password=password.get_secret_value() if password else None,
-                    inbox_prefix=f"_INBOX_{role}",
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds, and fractions are kept
-                    ping_interval=5,
-                    # A message is kept by its sender until it is acknowledged, never by the client.
-                    pending_size=-1,
-                    disconnected_cb=bus._lost,
-                    reconnected_cb=bus._found,
-                    error_cb=bus._fault,
-                )
-        except (OSError, TimeoutError, NatsError) as reason:
-            await bus.client.close()
+        connecting = asyncio.ensure_future(
+            bus.client.connect(
+                settings.nats.url,
+                name=role,
+                user=role if password else None,
+                password=password.get_secret_value() if password else None,
+                inbox_prefix=f"_INBOX_{role}",
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=0.1,  # type: ignore[arg-type]  # seconds, and fractions are kept
+                ping_interval=5,
+                # A message is kept by its sender until it is acknowledged, never by the client.
+                pending_size=-1,
+                disconnected_cb=bus._lost,
+                reconnected_cb=bus._found,
+                error_cb=bus._fault,
+            )
+        )
+        await asyncio.wait((connecting, bus._refused), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if connecting.done() and connecting.exception() is None:
+            bus._connected.set()
+            return bus
+        connecting.cancel()
+        await asyncio.gather(connecting, return_exceptions=True)
+        await bus.client.close()
+        if bus._refused.done():
+            said = "does not know the password" if password else "asks for a password, and there is none"
             raise ConnectError(
-                f"nats: no answer from {settings.nats.url} as {role}: {str(reason) or 'timed out'}",
-                remedy="Start the platform with `tapehouse up`, or set TAPEHOUSE_NATS__URL.",
+                f"nats: {settings.nats.url} {said} of {role}",
+                remedy=f"Is {settings.home} the platform's home? Name it with --home or TAPEHOUSE_HOME.",
                 url=settings.nats.url,
-            ) from reason
-        bus._connected.set()
-        return bus
+            )
+        raise ConnectError(
+            f"nats: no answer from {settings.nats.url} within {timeout:g} s",
+            remedy="Start the platform with `tapehouse up`, or set TAPEHOUSE_NATS__URL.",
+            url=settings.nats.url,
+        )
 
     async def _lost(self) -> None:
+        stood = self._connected.is_set()
         self._connected.clear()
-        if not self.client.is_closed:
+        if stood and not self.client.is_closed:
             _log.warning("nats connection lost", role=self.role)
 
     async def _found(self) -> None:
@@ -80,7 +91,10 @@ class Bus:
             listener()
 
     async def _fault(self, reason: Exception) -> None:
-        _log.warning("nats error", role=self.role, reason=str(reason) or repr(reason))
+        if "authorization violation" in str(reason).lower() and not self._refused.done():
+            self._refused.set_result(None)
+        elif self._connected.is_set():
+            _log.warning("nats error", role=self.role, reason=str(reason) or repr(reason))
 
     @property
     def connected(self) -> bool:

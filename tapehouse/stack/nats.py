@@ -57,6 +57,8 @@ GRANTS: dict[str, Grant] = {
             "$KV.state.numbering.>",
             *_reads("KV_state"),
             *_reads("TICKS"),
+            *_reads("QUARANTINE"),
+            "$JS.API.STREAM.MSG.DELETE.QUARANTINE",
         )
     ),
     "writer": Grant(
@@ -115,7 +117,7 @@ def part(home: Home, ports: Ports) -> Part:
 
     return Part(
         name="nats",
-        command=(_binary(), "--config", str(config)),
+        command=(binary(), "--config", str(config)),
         answers=answers,
         address=f"nats://{LOOPBACK}:{port}",
         inherits=False,
@@ -151,7 +153,8 @@ authorization {{ users: {json.dumps(users, indent=1)} }}
 """
 
 
-def _binary() -> str:
+def binary() -> str:
+    """Where the server's program is; StackError with the remedy where it is not."""
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if not found:

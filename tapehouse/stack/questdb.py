@@ -72,7 +72,7 @@ def command(data: Path) -> tuple[str, ...]:
         f"--add-opens=java.base/java.nio={_MODULE}",
         *(newer if version >= 24 else ()),
         "-p",
-        str(_jar()),
+        str(jar()),
         "-m",
         f"{_MODULE}/io.questdb.ServerMain",
         "-d",
@@ -114,15 +114,16 @@ def environment(home: Home, http: int, pg: int) -> dict[str, str]:
     return {"TZ": "UTC"} | {f"QDB_{key.upper().replace('.', '_')}": value for key, value in values.items()}
 
 
-def _jar() -> Path:
+def jar() -> Path:
+    """Where QuestDB's jar is; StackError with the remedy where it is not."""
     asked = os.environ.get(JAR)
-    jar = Path(asked) if asked else Path(sys.prefix) / "share" / "tapehouse" / f"questdb-{VERSION}.jar"
-    if not jar.is_file():
+    path = Path(asked) if asked else Path(sys.prefix) / "share" / "tapehouse" / f"questdb-{VERSION}.jar"
+    if not path.is_file():
         raise StackError(
-            f"questdb: expected its jar at {jar}, was none",
+            f"questdb: expected its jar at {path}, was none",
             remedy=f"Run `make setup`, or name the jar with {JAR}.",
         )
-    return jar.absolute()
+    return path.absolute()
 
 
 async def _answers_http(port: int, admin_password: str) -> None:
