@@ -101,14 +101,16 @@ def day_of(ts_ns: int) -> str:
 
 
 _ISO = re.compile(
-    r"(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<clock>\d{2}:\d{2}(?::\d{2})?)(?:\.(?P<fraction>\d{1,9}))?)?"
+    r"(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<clock>\d{2}:\d{2}(?::\d{2})?)"
+    # A fraction is of a second: there must be one.
+    r"(?:(?<=:\d{2}:\d{2})\.(?P<fraction>\d{1,9}))?)?"
     r"(?P<zone>Z|[+-]\d{2}:?\d{2})?"
 )
 
 
 def parse_ns(text: str) -> int:
     """An instant as ns UTC from ISO 8601 with a zone (up to 9 fraction digits), a date alone (UTC midnight),
-    or a whole number of ns.
+    or a whole number of ns (9 digits or more, for fewer could be a year or a date).
 
     Raises NaiveTimeError for a time of day without a zone, UsageError for anything else unreadable or
     outside 1970 to 2261.
@@ -142,14 +144,16 @@ def to_ns(when: str | int | datetime | date) -> int:
     if isinstance(when, str):
         return parse_ns(when)
     if isinstance(when, datetime):
-        if when.tzinfo is None:
+        if when.utcoffset() is None:
             raise NaiveTimeError(
                 f"time: {when!r} has no zone",
                 remedy="Give it one: datetime(..., tzinfo=timezone.utc).",
                 time=str(when),
             )
         since = when - datetime(1970, 1, 1, tzinfo=UTC)
-        return _within((since // timedelta(microseconds=1)) * MICROSECOND, str(when))
+        # A pandas Timestamp is a datetime, and has more to it.
+        nanos = int(getattr(when, "nanosecond", 0))
+        return _within((since // timedelta(microseconds=1)) * MICROSECOND + nanos, str(when))
     if isinstance(when, date):
         return parse_ns(when.isoformat())
     return _within(int(when), str(when))
