@@ -1,0 +1,28 @@
+"""A platform of its own for the tests that use it by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system.up import Up
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """A platform without a feed, shared by the tests that do not break it."""
+    platform = Up(tmp_path_factory.mktemp("system") / "home")
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real market data; skips where it is not on this machine."""
+    if not DATA.is_dir():
+        pytest.skip(f"no market data at {DATA}")
+    return DATA
