@@ -41,7 +41,7 @@ def _scaled(text: str) -> int | None:
         number = Decimal(text.strip())
         if not number.is_finite() or abs(number.adjusted()) > DIGITS:
             return None
-        scaled = number.scaleb(PLACES, _EXACT).quantize(Decimal(1), context=_EXACT)
+        scaled = int(number.scaleb(PLACES, _EXACT).quantize(Decimal(1), context=_EXACT))
     except (InvalidOperation, Inexact):
         return None
-    return int(scaled) if abs(scaled) < 10**DIGITS else None
+    return scaled if abs(scaled) < 10**DIGITS else None

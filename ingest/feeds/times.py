@@ -171,7 +171,7 @@ def _scaled(wholes: pl.Series, digits: int) -> tuple[Nanos, Mask]:
 
 def _fractions(texts: pl.Series, digits: int) -> tuple[Nanos, Mask]:
     """Texts such as 1723161256.172216566 as ns, floored to ns where they say more."""
-    halves = texts.str.split_exact(".", 1)
+    halves = texts.str.splitn(".", 2)
     fraction = halves.struct.field("field_1")
     plain = fraction.str.contains("^[0-9]*$").fill_null(False) & ~texts.str.starts_with("-")
     ns, read = _scaled(halves.struct.field("field_0").cast(pl.Int64, strict=False), digits)
