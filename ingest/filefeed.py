@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import structlog
@@ -27,12 +27,16 @@ from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
+from tapehouse.errors import ConnectError, SourceError
 from tapehouse.model import Kind
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
 
 _CHECKPOINT_EVERY_S = 0.5
 _PACE_NS = 10_000_000
+_PATIENCE_S = 120
+_ASK_AGAIN_S = 0.25
+_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -111,7 +115,8 @@ class FileFeed:
         self._speed = speed
         self._progress = progress
         self._hot = QuestReader(settings.questdb)
-        self._summary = Summary()
+        self.summary = Summary()
+        """What became of the rows so far."""
         self._seen: set[str] = set()
         self._paced_from: tuple[int, float] | None = None
         self._numberings: dict[str, Numberings] = {}
@@ -130,22 +135,26 @@ class FileFeed:
         if done.done:
             done = _Progress(began=done.began)
         elif saved:
-            self._summary = Summary(**done.counts, resumed=True)
+            self.summary = Summary(**done.counts, resumed=True)
         # What earlier runs published must be visible before rows are compared with it.
         last = (await self._bus.js.stream_info(TICKS)).state.last_seq
         await until_written(self._bus, state, self._settings.shards, last)
         kinds: set[str] = set()
+        damage: SourceError | None = None
         try:
             async with Publisher(self._bus) as publisher:
                 try:
                     await self._publish(publisher, state, key, done, kinds)
-                finally:
-                    await publisher.drain()
+                except SourceError as reason:
+                    damage = reason
+                await publisher.drain()
                 await until_written(self._bus, state, self._settings.shards, publisher.last_seq)
-            await asyncio.to_thread(wait_queryable, self._hot, kinds)
+            await self._asked(wait_queryable, self._hot, kinds)
         finally:
             self._hot.close()
-        return self._summary
+        if damage is not None:
+            raise damage
+        return self.summary
 
     async def _publish(
         self, publisher: Publisher, state: State, key: str, done: _Progress, kinds: set[str]
@@ -159,15 +168,20 @@ class FileFeed:
             ticket = -1
             for batch in piece.batches:
                 kinds.add(batch.kind.name)
+                begun = self._checkpoint(done.position, done)
                 fresh, corrected = await self._fresh(await self._numbered(batch, done, state))
+                if not self._repeat:
+                    # From here on a run of this source is a repeat of it, not a stranger to its own rows.
+                    await state.put(key, {**begun, "began": done.began})
+                    self._repeat = True
                 before = intake.rows
                 async for rows in self._paced(fresh):
                     ticket = max(ticket, await intake.put(rows, self._origin(batch.kind.name)))
-                self._summary.corrected += corrected
-                self._summary.accepted += intake.rows - before - corrected
+                self.summary.corrected += corrected
+                self.summary.accepted += intake.rows - before - corrected
             if piece.rejected:
-                await quarantine.put(self._origin("rows"), piece.rejected)
-            self._summary.quarantined = done.counts.get("quarantined", 0) + quarantine.count
+                await quarantine.put(self._origin(self._source.reader.get("kind", "rows")), piece.rejected)
+            self.summary.quarantined = done.counts.get("quarantined", 0) + quarantine.count
             unsettled.append((ticket, self._checkpoint(piece.position, done)))
             self._progress(piece.rows_read, piece.fraction)
             if time.monotonic() - saved_at >= _CHECKPOINT_EVERY_S:
@@ -176,11 +190,23 @@ class FileFeed:
         await publisher.drain()
         await state.put(key, {**self._checkpoint(None, done), "done": True})
 
+    async def _asked(self, question: Callable[..., _T], *words: Any) -> _T:
+        """The answer to a question to QuestDB, asked again for as long as an outage may last."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                return await asyncio.to_thread(question, *words)
+            except ConnectError as reason:
+                if time.monotonic() > deadline:
+                    raise
+                _log.warning("questdb does not answer, waiting", reason=reason.message)
+                await asyncio.sleep(_ASK_AGAIN_S)
+
     def _origin(self, kind: str) -> Origin:
         return Origin(kind, self._source.venue, self._source.name, self._source.reader)
 
     def _checkpoint(self, position: Position | None, done: _Progress) -> dict[str, Any]:
-        counts = asdict(self._summary)
+        counts = asdict(self.summary)
         del counts["resumed"]
         return {
             "position": position,
@@ -202,14 +228,14 @@ class FileFeed:
         fresh = [symbol for symbol in symbols if symbol not in self._seen and symbol not in done.previous]
         self._seen.update(symbols)
         if fresh and self._continuing and not self._repeat:
-            found = await asyncio.to_thread(self._stored_seqs, batch, fresh)
+            found = await self._asked(self._stored_seqs, batch, fresh)
             done.began.update(found)
         done.previous.update({symbol: done.began[symbol] for symbol in fresh if symbol in done.began})
         numbered = by_time(batch, done.previous)
         if fresh and not self._repeat and not self._continuing:
             codes = [numbered.strings("symbol").values.index(symbol) for symbol in fresh]
             begins = numbered.take(np.isin(numbered.strings("symbol").codes, codes))
-            await asyncio.to_thread(refuse_start_inside, self._hot, begins)
+            await self._asked(refuse_start_inside, self._hot, begins)
         return numbered
 
     def _stored_seqs(self, batch: Batch, symbols: list[str]) -> dict[str, int]:
@@ -225,11 +251,11 @@ class FileFeed:
 
     async def _fresh(self, batch: Batch) -> tuple[Batch, int]:
         """The rows to publish (all but those stored and equal), and how many of them correct others."""
-        found = await asyncio.to_thread(known, self._hot, batch)
+        found = await self._asked(known, self._hot, batch)
         if self._source.numbering(batch.kind) == BY_TIME:
             refuse_overwriting(batch, found)
         same, stored = int(found.same.sum()), int(found.stored.sum())
-        self._summary.duplicate += same
+        self.summary.duplicate += same
         return (batch.take(~found.same) if same else batch), stored - same
 
     async def _paced(self, batch: Batch) -> AsyncIterator[Batch]:

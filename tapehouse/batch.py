@@ -34,7 +34,8 @@ class Strings:
 
     def compact(self) -> Strings:
         """The same rows with a dictionary of just the values they use, in order of their codes."""
-        used = np.flatnonzero(np.bincount(self.codes + 1, minlength=len(self.values) + 1)[1:])
+        places = np.add(self.codes, 1, dtype=np.int64)  # narrow codes would wrap around
+        used = np.flatnonzero(np.bincount(places, minlength=len(self.values) + 1)[1:])
         if len(used) == len(self.values):
             return self
         lookup = np.full(len(self.values) + 1, -1, np.int32)

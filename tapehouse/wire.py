@@ -9,7 +9,8 @@
 
 Buffers by logical type: numbers, times, flags, decimals: the values. Symbols and texts: codes of 1, 2 or 4
 bytes (the width is size / rows), all ones for null; the header holds the values. Lists: ends, then values.
-A column whose rows are all the same bytes is sent once. Reading copies nothing: arrays are views, read-only.
+A column whose rows are all the same bytes is sent once. Reading copies nothing but codes: arrays are views,
+read-only. The columns are those of the kind, in its order, and a message ends with its last buffer's padding.
 """
 
 from __future__ import annotations
@@ -23,22 +24,29 @@ from numpy.typing import NDArray
 
 from tapehouse.batch import Batch, ColumnData, Lists, Strings
 from tapehouse.errors import WireError
-from tapehouse.model import KINDS, Column
+from tapehouse.model import KINDS, TICKS, Column
 
 MAGIC = b"TPH"
 VERSION = 1
+ROWS_MAX = 65_536
+"""In one message: bounds what a column that was sent once unfolds to."""
 _PREFIX = struct.Struct("<3sBI")
 
 
 def pack(batch: Batch) -> bytes:
-    """The message for a batch of at least one row. Equal batches give equal bytes."""
+    """The message for a batch of one row to ROWS_MAX. The same rows coded alike give the same bytes.
+
+    Raises WireError for columns that are not as the model has them.
+    """
+    if not 1 <= batch.rows <= ROWS_MAX:
+        raise WireError(f"batch: expected 1 to {ROWS_MAX:,} rows, was {batch.rows:,}")
     described: list[list[Any]] = []
     buffers: list[bytes | memoryview] = []
     for column in batch.kind.columns:
         if column.name == "venue":
             continue
         sizes: list[Any] = [column.name]
-        for buffer in _buffers(batch.columns[column.name], batch.rows, sizes):
+        for buffer in _buffers(column, batch.columns[column.name], batch.rows, sizes):
             buffers.append(buffer)
             padding = -len(buffer) % 8
             if padding:
@@ -49,8 +57,13 @@ def pack(batch: Batch) -> bytes:
     return b"".join((_PREFIX.pack(MAGIC, VERSION, len(header)), header, header_padding, *buffers))
 
 
-def _buffers(data: ColumnData, rows: int, sizes: list[Any]) -> list[memoryview]:
+def _buffers(column: Column, data: ColumnData, rows: int, sizes: list[Any]) -> list[memoryview]:
     """The buffers of a column; appends their sizes, and for strings the values, to `sizes`."""
+    # Raw bytes: another dtype would be read as other numbers, in silence.
+    if isinstance(data, np.ndarray) and (data.dtype != column.types.numpy or data.shape != (rows,)):
+        raise WireError(
+            f"batch: {column.name}: expected {rows} of {column.types.numpy}, was {data.shape} of {data.dtype.str}"
+        )
     if isinstance(data, Strings):
         data = data.compact()
         count = len(data.values)
@@ -97,18 +110,21 @@ def unpack(data: bytes) -> Batch:
     try:
         kind_name, venue, rows, described = msgpack.unpackb(memoryview(data)[_PREFIX.size : start])
         kind = KINDS[kind_name]
+        columns = [column for column in kind.columns if column.name != "venue"]
+        names = [name for name, *_ in described]
+        if kind not in TICKS or names != [column.name for column in columns]:
+            raise WireError(f"batch: expected the columns of {kind.name}, was {names!r:.200}")
+        if not isinstance(venue, str) or not venue:
+            raise WireError(f"batch: expected a venue, was {venue!r:.200}")
         reader = _Reader(data, start, rows)
-        found = {entry[0]: reader.read(kind.column(entry[0]), entry[1:]) for entry in described}
-    except WireError:
-        raise
-    except (ValueError, TypeError, KeyError, IndexError, msgpack.UnpackException) as reason:
-        raise WireError(f"batch: unreadable header: {reason!r}") from reason
-    missing = [name for name in kind.names if name not in found and name != "venue"]
-    if missing or reader.offset < len(data) or not isinstance(venue, str):
-        raise WireError(
-            f"batch: expected the columns of {kind.name} and nothing after them, "
-            f"missing {missing}, {len(data) - reader.offset} bytes left"
-        )
+        found = {
+            column.name: reader.read(column, sizes)
+            for column, (_, *sizes) in zip(columns, described, strict=True)
+        }
+    except (ValueError, TypeError, KeyError, msgpack.UnpackException) as reason:
+        raise WireError(f"batch: unreadable header: {reason!r:.200}") from reason
+    if reader.offset != len(data):
+        raise WireError(f"batch: expected {reader.offset} bytes, was {len(data)}")
     return Batch(kind, venue, rows, found)
 
 
@@ -116,50 +132,60 @@ class _Reader:
     """Walks the buffers of one message; every size is checked before it is used."""
 
     def __init__(self, data: bytes, offset: int, rows: int) -> None:
-        if not isinstance(rows, int) or rows < 1:
-            raise WireError(f"batch: expected one row or more, was {rows!r}")
+        if type(rows) is not int or not 1 <= rows <= ROWS_MAX:
+            raise WireError(f"batch: expected 1 to {ROWS_MAX:,} rows, was {rows!r:.200}")
         self.data = data
-        self.offset = offset
+        self.offset = offset + -offset % 8
         self.rows = rows
 
     def read(self, column: Column, sizes: list[Any]) -> ColumnData:
         if column.type in ("symbol", "text"):
-            return self._strings(*sizes)
+            return self._strings(column, *sizes)
         if column.type == "doubles":
             ends_size, values_size = sizes
             return self._lists(column, self._buffer(ends_size, "<i8"), self._buffer(values_size, "<f8"))
         (size,) = sizes
-        return self._spread(self._buffer(size, column.types.numpy), column.name)
+        values = self._buffer(size, column.types.numpy)
+        if column.type == "flag" and (values.view(np.uint8) > 1).any():
+            raise WireError(f"batch: {column.name}: expected 0 and 1 alone")
+        return self._spread(values, column)
 
     def _buffer(self, size: int, dtype: str) -> NDArray[Any]:
-        start = self.offset + -self.offset % 8
-        end = start + size
-        if not isinstance(size, int) or size < 0 or end > len(self.data):
-            raise WireError(f"batch: truncated: expected {end} bytes, was {len(self.data)}", expected=end)
-        self.offset = min(end + -end % 8, len(self.data))
-        return np.frombuffer(self.data, dtype, size // np.dtype(dtype).itemsize, start)
+        item = np.dtype(dtype).itemsize
+        if type(size) is not int or size < 0 or size % item:
+            raise WireError(f"batch: expected a size in items of {item} bytes, was {size!r:.200}")
+        start, end = self.offset, self.offset + size
+        self.offset = end + -end % 8
+        if self.offset > len(self.data):
+            raise WireError(f"batch: truncated: expected {self.offset} bytes, was {len(self.data)}")
+        return np.frombuffer(self.data, dtype, size // item, start)
 
-    def _spread(self, values: NDArray[Any], name: str) -> NDArray[Any]:
+    def _spread(self, values: NDArray[Any], column: Column) -> NDArray[Any]:
         if len(values) == self.rows:
             return values
         if len(values) == 1:
             return np.broadcast_to(values, (self.rows,))
-        raise WireError(f"batch: {name}: expected {self.rows} values, was {len(values)}")
+        raise WireError(f"batch: {column.name}: expected {self.rows} values, was {len(values)}")
 
-    def _strings(self, size: int, values: list[str]) -> Strings:
+    def _strings(self, column: Column, size: int, values: list[str]) -> Strings:
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise WireError(f"batch: {column.name}: expected a list of texts, was {values!r:.200}")
         count = len(values)
         width = 1 if count < 0xFF else 2 if count < 0xFFFF else 4
-        codes = self._spread(self._buffer(size, f"<u{width}"), "codes")
+        codes = self._spread(self._buffer(size, f"<u{width}"), column)
         signed = codes.astype(np.int32)
         if width < 4:
             signed[codes == 256**width - 1] = -1
-        if signed.max() >= count or signed.min() < -1 or not all(isinstance(value, str) for value in values):
-            raise WireError("batch: a code points outside the column's values")
+        if signed.max() >= count or signed.min() < -1:
+            raise WireError(f"batch: {column.name}: a code points outside the column's values")
+        if len(set(values)) < count:
+            raise WireError(f"batch: {column.name}: expected values that differ")
         return Strings(tuple(values), signed)
 
     def _lists(self, column: Column, ends: NDArray[Any], values: NDArray[Any]) -> Lists:
-        steps = np.diff(ends, prepend=0)
-        if len(ends) != self.rows or (steps < 0).any() or ends[-1] != len(values):
+        # Compared, not subtracted: a difference can wrap around.
+        rising = len(ends) == self.rows and ends[0] >= 0 and bool((ends[1:] >= ends[:-1]).all())
+        if not rising or ends[-1] != len(values):
             raise WireError(
                 f"batch: {column.name}: list ends do not fit {self.rows} rows and {len(values)} values"
             )

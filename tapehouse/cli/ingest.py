@@ -92,7 +92,7 @@ def command(
             for note in source.notes:
                 click.echo(f"{file.name}: {note}", err=True)
             summary = asyncio.run(_bring(settings, source, continuing, speed))
-        _tell(file, summary)
+        _tell(file.name, summary)
 
 
 async def _bring(settings: Settings, source: Readable, continuing: bool, speed: float | None) -> Summary:
@@ -101,6 +101,7 @@ async def _bring(settings: Settings, source: Readable, continuing: bool, speed: 
 
     from ingest.filefeed import FileFeed
     from tapehouse.bus import Bus
+    from tapehouse.errors import SourceError
 
     bus = await Bus.connect(settings, "feed")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -118,18 +119,23 @@ async def _bring(settings: Settings, source: Readable, continuing: bool, speed: 
                 speed=speed,
                 progress=lambda rows, fraction: bar.update(task, completed=fraction, rows=rows),
             )
-            return await feed.run()
+            try:
+                return await feed.run()
+            except SourceError:
+                # The rows before the damage are in.
+                _tell(source.name, feed.summary)
+                raise
     finally:
         await bus.close()
 
 
-def _tell(file: Path, summary: Summary) -> None:
+def _tell(name: str, summary: Summary) -> None:
     counts = (
         f"{summary.accepted:,} accepted, {summary.duplicate:,} duplicate, {summary.quarantined:,} quarantined"
     )
     if summary.corrected:
         counts += f", {summary.corrected:,} corrected"
     resumed = " (gone on with after an earlier run was cut off)" if summary.resumed else ""
-    click.echo(f"{file.name}: {summary.rows:,} rows: {counts}{resumed}")
+    click.echo(f"{name}: {summary.rows:,} rows: {counts}{resumed}")
     if summary.quarantined:
         click.echo("See `tapehouse quarantine list` for the reasons.", err=True)
