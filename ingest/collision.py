@@ -26,14 +26,16 @@ class Known:
 
 
 def known(reader: QuestReader, batch: Batch) -> Known:
-    """Look a batch's rows up. Rows of kinds without a venue, and of books, are only told by their key.
+    """Look a batch's rows up. Rows of accounts and of books are only told by their key.
 
     ts_recv takes no part: the same trade may have been captured twice.
     """
     none = np.zeros(batch.rows, np.bool_)
     times = batch.array("ts_event")
     start, end = int(times.min()), int(times.max()) + 1
-    if batch.kind is ACCOUNT_TRADES or not reader.count(batch.kind, batch.venue, start, end):
+    if batch.kind is ACCOUNT_TRADES:
+        return _known_accounts(reader, batch, start, end)
+    if not reader.count(batch.kind, batch.venue, start, end):
         return Known(none, none)
     content = batch.kind in (TRADES, QUOTES)
     names = [
@@ -55,6 +57,18 @@ def known(reader: QuestReader, batch: Batch) -> Known:
     equal = pairs.filter(pl.all_horizontal(alike)) if alike else pairs
     same[equal["row"].to_numpy()] = True
     return Known(stored, same)
+
+
+def _known_accounts(reader: QuestReader, batch: Batch, start_ns: int, end_ns: int) -> Known:
+    rows = reader.fetch(
+        "SELECT cast(ts_event AS long), account_id, id FROM account_trades "
+        "WHERE ts_event >= cast(%s AS timestamp_ns) AND ts_event < cast(%s AS timestamp_ns)",
+        [start_ns, end_ns],
+    )
+    there = set(rows)
+    keys = zip(*(batch.array(name).tolist() for name in batch.kind.key), strict=True)
+    stored = np.array([key in there for key in keys], np.bool_)
+    return Known(stored, stored)
 
 
 def refuse_start_inside(reader: QuestReader, batch: Batch) -> None:

@@ -8,12 +8,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from ingest.feeds.blocks import Position
+from ingest.feeds.captures import Capture, open_capture
 from ingest.feeds.files import Piece, Source, open_source
 from ingest.feeds.formats import content_of
 from ingest.feeds.lines import open_stream
 from ingest.filefeed import Readable
 from ingest.numbering import BY_TIME
-from tapehouse.model import Kind
+from tapehouse.errors import UsageError
+from tapehouse.model import TRADES, Kind
 
 
 class ReadableFile(Readable):
@@ -44,18 +46,30 @@ class ReadableFile(Readable):
         return self._source.pieces(start)
 
 
+CAPTURED = ("trades", "quotes", "depth")
+"""What is taken from a capture when no kind is named."""
+
+
 def open_readable(
     path: Path,
-    kind: Kind,
+    kind: Kind | None,
     venue: str,
     symbol: str | None = None,
     mapping: Mapping[str, str] | None = None,
     *,
     time_unit: str | None = None,
     naive_as_utc: bool = False,
-) -> ReadableFile:
-    """Open a file as `open_source` does; its errors are this call's."""
+) -> ReadableFile | Capture:
+    """Open a file of rows of `kind` (None: trades), or a capture with that kind or all kinds of its messages.
+
+    Raises UsageError where the columns or times are not clear, SourceError where the file cannot be read.
+    """
     content = content_of(path)
+    if content.format == "capture":
+        if mapping or time_unit or naive_as_utc:
+            raise UsageError(f"{path.name}: a capture's messages name their fields: no mapping, no time unit")
+        return open_capture(path, venue, [kind.name] if kind else CAPTURED, symbol)
+    kind = kind or TRADES
     source = open_source(path, kind, venue, symbol, mapping, time_unit=time_unit, naive_as_utc=naive_as_utc)
     reader = {
         "format": content.format,

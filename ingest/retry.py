@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ingest.feeds.captures import Capture, open_capture
 from ingest.filefeed import FileFeed
 from ingest.quarantine import Entry, Quarantine
 from ingest.readable import ReadableFile, open_readable
@@ -72,7 +73,7 @@ async def _bring(bus: Bus, settings: Settings, entries: list[Entry]) -> None:
         await FileFeed(source, bus, settings, continuing=True).run()
 
 
-def _opened(folder: str, entries: list[Entry]) -> ReadableFile:
+def _opened(folder: str, entries: list[Entry]) -> ReadableFile | Capture:
     """The originals of one page, which share their reader, as a file like the one they came from."""
     first = entries[0]
     how = first.reader
@@ -83,6 +84,8 @@ def _opened(folder: str, entries: list[Entry]) -> ReadableFile:
     path.write_bytes(b"\n".join(lines) + b"\n")
     if how["format"] == "batch":
         raise TapehouseError("a message of the stream that cannot be read")
+    if how["format"] == "capture":
+        return open_capture(path, first.venue, how["kinds"], how["symbol"], unit_ns=how["unit_ns"])
     return open_readable(
         path,
         kind_named(how.get("kind", first.kind)),

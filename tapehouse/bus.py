@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
@@ -23,6 +27,8 @@ STATE = "state"
 """The key-value bucket of marks, floors, leases, numberings and checkpoints."""
 
 Listener = Callable[[], None]
+_PATIENCE_S = 60
+_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -96,6 +102,24 @@ class Bus:
         elif self._connected.is_set():
             _log.warning("nats error", role=self.role, reason=str(reason) or repr(reason))
 
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: Settings, role: str, timeout: float = 5) -> AsyncIterator[Bus]:
+        """A connection for the length of the context.
+
+        What NATS does not answer inside it is raised as ConnectError.
+        """
+        bus = await cls.connect(settings, role, timeout)
+        try:
+            yield bus
+        except NatsError as reason:
+            raise ConnectError(
+                f"nats: {settings.nats.url} did not do what {role} asked: {reason}",
+                remedy="Look at `tapehouse status` and at the log of nats in the home folder.",
+            ) from reason
+        finally:
+            await bus.close()
+
     @property
     def connected(self) -> bool:
         """Whether the connection stands now."""
@@ -127,14 +151,15 @@ class State:
     async def get_revised(self, key: str) -> tuple[Any, int]:
         """The value of `key` and its revision; (None, 0) when there is none."""
         try:
-            entry = await self._bucket.get(key)
+            entry = await _patiently(lambda: self._bucket.get(key))
         except KeyNotFoundError:
             return None, 0
         return json.loads(entry.value or b"null"), entry.revision or 0
 
     async def put(self, key: str, value: Any) -> int:
         """Set `key`, whatever it was; returns its revision."""
-        return await self._bucket.put(key, json.dumps(value, separators=(",", ":")).encode())
+        data = json.dumps(value, separators=(",", ":")).encode()
+        return await _patiently(lambda: self._bucket.put(key, data))
 
     async def replace(self, key: str, value: Any, revision: int) -> int:
         """Set `key` if its revision is still `revision` (0: it is not there yet); returns the new revision.
@@ -147,6 +172,18 @@ class State:
     async def delete(self, key: str) -> None:
         """Remove `key`."""
         await self._bucket.delete(key)
+
+
+async def _patiently(ask: Callable[[], Awaitable[_T]]) -> _T:
+    """The answer to what may be asked twice, asked again while the broker is slow or away."""
+    deadline = asyncio.get_running_loop().time() + _PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except (NatsTimeoutError, OutboundBufferLimitError):
+            if asyncio.get_running_loop().time() > deadline:
+                raise
+            await asyncio.sleep(0.1)
 
 
 def word(text: str) -> str:

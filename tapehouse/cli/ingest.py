@@ -42,7 +42,9 @@ def _speed(ctx: click.Context, parameter: click.Parameter, value: str) -> float 
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--venue", required=True, help="The source of the rows: an exchange, or a consolidated tape.")
 @click.option("--symbol", help="Of every row, where the file has no column for it.")
-@click.option("--kind", default="trades", show_default=True, help="trades, quotes, depth or account_trades.")
+@click.option(
+    "--kind", help="trades, quotes, depth or account_trades  [default: trades; of a capture all it holds]"
+)
 @click.option(
     "--map",
     "mapping",
@@ -65,7 +67,7 @@ def command(
     files: tuple[Path, ...],
     venue: str,
     symbol: str | None,
-    kind: str,
+    kind: str | None,
     mapping: dict[str, str],
     time_unit: str | None,
     naive_as_utc: bool,
@@ -87,7 +89,13 @@ def command(
     settings = load(home)
     for file in files:
         with open_readable(
-            file, kind_named(kind), venue, symbol, mapping, time_unit=time_unit, naive_as_utc=naive_as_utc
+            file,
+            kind_named(kind) if kind else None,
+            venue,
+            symbol,
+            mapping,
+            time_unit=time_unit,
+            naive_as_utc=naive_as_utc,
         ) as source:
             for note in source.notes:
                 click.echo(f"{file.name}: {note}", err=True)
@@ -103,13 +111,10 @@ async def _bring(settings: Settings, source: Readable, continuing: bool, speed: 
     from tapehouse.bus import Bus
     from tapehouse.errors import SourceError
 
-    bus = await Bus.connect(settings, "feed")
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    try:
-        shown = sys.stdout.isatty()
-        with Progress(
-            *columns, TextColumn("{task.fields[rows]:,} rows"), transient=True, disable=not shown
-        ) as bar:
+    rows = TextColumn("{task.fields[rows]:,} rows")
+    async with Bus.opened(settings, "feed") as bus:
+        with Progress(*columns, rows, transient=True, disable=not sys.stdout.isatty()) as bar:
             task = bar.add_task(source.name, total=1.0, rows=0)
             feed = FileFeed(
                 source,
@@ -125,8 +130,6 @@ async def _bring(settings: Settings, source: Readable, continuing: bool, speed: 
                 # The rows before the damage are in.
                 _tell(source.name, feed.summary)
                 raise
-    finally:
-        await bus.close()
 
 
 def _tell(name: str, summary: Summary) -> None:

@@ -99,19 +99,13 @@ async def _entries(settings: Settings) -> list[Entry]:
     from ingest.quarantine import Quarantine
     from tapehouse.bus import Bus
 
-    bus = await Bus.connect(settings, "monitor")
-    try:
+    async with Bus.opened(settings, "monitor") as bus:
         return [entry async for entry in Quarantine(bus).entries()]
-    finally:
-        await bus.close()
 
 
 async def _retry(settings: Settings, ids: set[str] | None) -> list[Outcome]:
     from ingest.retry import retry as retry_entries
     from tapehouse.bus import Bus
 
-    bus = await Bus.connect(settings, "feed")
-    try:
+    async with Bus.opened(settings, "feed") as bus:
         return await retry_entries(bus, settings, ids)
-    finally:
-        await bus.close()

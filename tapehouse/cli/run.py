@@ -78,12 +78,9 @@ async def _writer(settings: Settings, shard: int) -> None:
     from tapehouse.bus import Bus
     from tapehouse.health import Health
 
-    bus = await Bus.connect(settings, "writer")
     health = Health("writer", str(shard))
-    try:
+    async with Bus.opened(settings, "writer") as bus:
         await health.alongside(bus, Writer(settings, bus, shard, health).run())
-    finally:
-        await bus.close()
 
 
 async def _simulator(settings: Settings) -> None:
@@ -91,9 +88,6 @@ async def _simulator(settings: Settings) -> None:
     from tapehouse.bus import Bus
     from tapehouse.health import Health
 
-    bus = await Bus.connect(settings, "feed")
     health = Health("feed", "sim")
-    try:
+    async with Bus.opened(settings, "feed") as bus:
         await health.alongside(bus, SimFeed(settings, bus, health).run())
-    finally:
-        await bus.close()

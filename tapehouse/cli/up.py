@@ -95,12 +95,9 @@ def _vouched(part: Part, stack: Stack, home: Path) -> Part:
         settings = load(home)
         with QuestReader(settings.questdb) as reader:
             start_ns = await asyncio.to_thread(reader.started_ns)
-        bus = await Bus.connect(settings, "admin")
-        try:
+        async with Bus.opened(settings, "admin") as bus:
             state = await bus.state()
             await state.put("hot", {"start_ns": start_ns, "unclean_ns": stack.questdb_unclean_ns})
-        finally:
-            await bus.close()
 
     return replace(part, started=started)
 
@@ -109,11 +106,8 @@ async def _provision(settings: Settings) -> None:
     from ingest.streams import provision
     from tapehouse.bus import Bus
 
-    bus = await Bus.connect(settings, "admin")
-    try:
+    async with Bus.opened(settings, "admin") as bus:
         await provision(bus, settings)
-    finally:
-        await bus.close()
 
 
 async def _migrate(settings: Settings) -> None:

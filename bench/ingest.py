@@ -1,0 +1,96 @@
+"""File -> JetStream -> writer -> applied in QuestDB, beside the bare QuestDB client with the same frames.
+
+Peer: the same rows, already frames of 50,000, sent by the client in one transaction each to the same table
+with the same views, until applied. The two take turns, each time under a venue of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import sys
+import time
+from typing import Any
+
+import pandas as pd
+import polars as pl
+from questdb import Sender
+
+from bench.stand import SPY, Stand, peak_mb, stand
+from ingest.filefeed import FileFeed
+from ingest.hotstore import to_frame
+from ingest.numbering import by_time
+from ingest.readable import open_readable
+from tapehouse.bus import Bus
+from tapehouse.model import TRADES
+from tapehouse.questdb import QuestReader
+
+_PAIRS = 5
+_ROWS = 50_000
+
+
+def measure() -> dict[str, Any]:
+    """Rows a second of both, and the median of the ratios pair by pair."""
+    if not SPY.exists():
+        sys.exit(f"bench: ingest needs {SPY}")
+    rows = pl.scan_parquet(SPY).select(pl.len()).collect().item()
+    ours, bare = [], []
+    with stand() as platform:
+        for pair in range(_PAIRS + 1):
+            frames = _frames(f"bare{pair}")
+            bare.append(rows / _bare(platform, frames))
+            del frames
+            ours.append(rows / asyncio.run(_ours(platform, f"ours{pair}")))
+            print(f"pair {pair}: ours {ours[-1]:,.0f}, bare {bare[-1]:,.0f} rows/s", flush=True)
+        memory = {"writer": platform.peak_mb("writer"), "feed": peak_mb(os.getpid())}
+        memory |= {"nats": platform.peak_mb("nats"), "questdb": platform.peak_mb("questdb")}
+    # The first pair warms everything up.
+    ratios = [a / b for a, b in zip(ours[1:], bare[1:], strict=True)]
+    return {
+        "rows": rows,
+        "rows_s": round(statistics.median(ours[1:])),
+        "peer": "bare QuestDB client, same frames, same table, same views",
+        "peer_rows_s": round(statistics.median(bare[1:])),
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "peak_mb": memory,
+    }
+
+
+async def _ours(platform: Stand, venue: str) -> float:
+    began = time.perf_counter()
+    async with Bus.opened(platform.settings, "feed") as bus:
+        with open_readable(SPY, TRADES, venue, mapping={"exchange": "venue"}) as source:
+            await FileFeed(source, bus, platform.settings).run()
+    return time.perf_counter() - began
+
+
+def _frames(venue: str) -> list[pd.DataFrame]:
+    """The rows as the writer would frame them."""
+    previous: dict[str, int] = {}
+    frames = []
+    with open_readable(SPY, TRADES, venue, mapping={"exchange": "venue"}) as source:
+        for piece in source.pieces():
+            for batch in piece.batches:
+                numbered = by_time(batch, previous)
+                starts = range(0, numbered.rows, _ROWS)
+                frames += [to_frame([numbered.slice(start, start + _ROWS)]) for start in starts]
+    return frames
+
+
+def _bare(platform: Stand, frames: list[pd.DataFrame]) -> float:
+    quest = platform.settings.questdb
+    conf = (
+        f"http::addr={quest.host}:{quest.http_port};username={quest.user};"
+        f"password={quest.password.get_secret_value()};auto_flush=off;protocol_version=3;"
+    )
+    began = time.perf_counter()
+    with Sender.from_conf(conf) as sender, QuestReader(quest) as reader:
+        for frame in frames:
+            with sender.transaction("trades") as transaction:
+                transaction.dataframe(frame, at="ts_event")
+        reader.wait_applied("trades")
+        for view in ("bars_1m", "bars_1d"):
+            reader.wait_refreshed(view, 60)
+    return time.perf_counter() - began
