@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tapehouse.errors import HomeInUseError
@@ -25,6 +26,9 @@ from tapehouse.stack.servers import servers
 ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0}
 _HOMES = Path(tempfile.gettempdir()) / f"tapehouse-tests-{os.getuid()}"
 _START_S, _STOP_S = 300, 60
+# On a busy machine an example may take any time.
+hypothesis.settings.register_profile("tapehouse", deadline=None)
+hypothesis.settings.load_profile("tapehouse")
 
 
 @dataclass(frozen=True)
