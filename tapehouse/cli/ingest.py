@@ -87,15 +87,10 @@ def command(
     from tapehouse.settings import load
 
     settings = load(home)
+    chosen = kind_named(kind) if kind else None
     for file in files:
         with open_readable(
-            file,
-            kind_named(kind) if kind else None,
-            venue,
-            symbol,
-            mapping,
-            time_unit=time_unit,
-            naive_as_utc=naive_as_utc,
+            file, chosen, venue, symbol, mapping, time_unit=time_unit, naive_as_utc=naive_as_utc
         ) as source:
             for note in source.notes:
                 click.echo(f"{file.name}: {note}", err=True)
