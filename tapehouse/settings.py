@@ -14,10 +14,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableError
 
 from tapehouse.errors import SettingsError
 
 CONNECTIONS = "connections.toml"
+_PREFIX = "TAPEHOUSE_"
+_NO_FIELDS = {"config", "questdb_jar"}
+"""Variables with the prefix that are read elsewhere."""
 
 
 class _Part(BaseModel):
@@ -81,7 +85,7 @@ class Settings(BaseSettings):
     """Everything a role needs to know; see the module's docstring for where it comes from."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="TAPEHOUSE_", env_nested_delimiter="__"
+        frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__"
     )
 
     home: Path = Path(".tapehouse")
@@ -110,20 +114,40 @@ def load(home: Path | None = None) -> Settings:
 
     Raises SettingsError naming each field that is wrong.
     """
-    config = Path(os.environ.get("TAPEHOUSE_CONFIG", "tapehouse.toml"))
+    named = os.environ.get("TAPEHOUSE_CONFIG")
+    config = Path(named or "tapehouse.toml")
+    if named and not config.exists():
+        raise SettingsError(f"settings: expected a file, was none: {config}", remedy="Mend TAPEHOUSE_CONFIG.")
     from_file = _table(config)
-    folder = home or Path(os.environ.get("TAPEHOUSE_HOME", from_file.get("home", ".tapehouse")))
+    folder = home or Path(os.environ.get("TAPEHOUSE_HOME") or str(from_file.get("home", ".tapehouse")))
     values = _merged(_table(folder / CONNECTIONS), from_file)
     try:
         settings = Settings(**values)
+        faults = _unread()
     except ValidationError as reason:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in reason.errors()
         ]
+    except UnreadableError as reason:
+        faults = [str(reason)]
+    if faults:
         raise SettingsError(
             "settings: " + "; ".join(faults), remedy=f"Mend {config} or the TAPEHOUSE_* variables."
-        ) from None
+        )
     return settings.model_copy(update={"home": folder.absolute()})
+
+
+def _unread() -> list[str]:
+    """What is wrong with variables that would change nothing, such as TAPEHOUSE_NATS_URL."""
+    known = {*Settings.model_fields, *_NO_FIELDS}
+    names = [
+        name.lower().removeprefix(_PREFIX.lower()) for name in os.environ if name.upper().startswith(_PREFIX)
+    ]
+    return [
+        f"{_PREFIX.lower()}{name}: no such setting; a part and its field are joined by two underscores"
+        for name in names
+        if name.partition("__")[0] not in known
+    ]
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -131,6 +155,8 @@ def _table(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
         return {}
+    except OSError as reason:
+        raise SettingsError(f"settings: {path} cannot be read: {reason}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
         raise SettingsError(
             f"settings: {path} is no TOML: {reason}", remedy=f"Mend or remove {path}."
