@@ -106,7 +106,7 @@ class Quarantine:
     async def entries(self) -> AsyncIterator[Entry]:
         """All entries, oldest first."""
         state = (await self._bus.js.stream_info(QUARANTINE)).state
-        for seq in range(state.first_seq, state.last_seq + 1):
+        for seq in range(max(state.first_seq, 1), state.last_seq + 1):
             for entry in await self.page(seq):
                 yield entry
 

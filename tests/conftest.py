@@ -16,7 +16,10 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from ingest.streams import provision
+from tapehouse.bus import Bus
 from tapehouse.errors import HomeInUseError
+from tapehouse.migrations import QuestLedger, migrate, migrations
 from tapehouse.settings import Settings, load
 from tapehouse.stack.home import Home
 from tapehouse.stack.ports import Ports
@@ -60,10 +63,28 @@ def platform() -> Iterator[Platform]:
     shutil.rmtree(home.folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def provisioned(platform: Platform) -> Platform:
+    """The platform with its streams and tables."""
+    asyncio.run(_provision(platform.settings))
+    ledger = QuestLedger(platform.settings.questdb)
+    migrate(ledger, migrations("questdb"))
+    ledger.close()
+    return platform
+
+
 @pytest.fixture
 def venue() -> str:
     """A venue of this test alone: what it writes to the shared stores under it, no other test sees."""
     return f"T{secrets.token_hex(4).upper()}"
+
+
+async def _provision(settings: Settings) -> None:
+    bus = await Bus.connect(settings, "admin")
+    try:
+        await provision(bus, settings)
+    finally:
+        await bus.close()
 
 
 async def _start(stack: Stack) -> None:

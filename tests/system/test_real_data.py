@@ -10,6 +10,8 @@ import polars as pl
 import pytest
 
 from tapehouse.clock import INTERVALS
+from tapehouse.questdb import QuestReader
+from tapehouse.settings import load
 from tests.system.up import Up
 
 TIME = pl.Datetime("ns", "UTC")
@@ -163,3 +165,22 @@ def test_another_numbering_for_a_stored_symbol_is_refused(up: Up, tmp_path: Path
     up.run("ingest", str(by_time), "--venue", venue)
     refused = up.run("ingest", str(by_id), "--venue", venue, status=1)
     assert "expected rows numbered by time" in refused
+
+
+def test_captured_lines_of_three_markets_are_rows_each(up: Up, data: Path, venue: str) -> None:
+    files = sorted((data / "binance_raw_2024").glob("*.gz"))
+    lines = accepted = 0
+    for file in files:
+        market = file.name.split("_")[0]
+        said = up.run("ingest", str(file), "--venue", f"{venue}-{market}")
+        lines += counts(said)["rows"]
+        accepted += counts(said)["accepted"]
+    assert lines == accepted == 434_057
+    with QuestReader(load(up.home).questdb) as reader:
+        found = {
+            kind: reader.fetch(f"SELECT count() FROM {kind} WHERE venue LIKE %s", [f"{venue}-%"])[0][0]
+            for kind in ("trades", "quotes", "depth")
+        }
+    assert found["trades"] == 73_957
+    assert found["quotes"] == 290_900
+    assert found["depth"] == 434_057 - 73_957 - 290_900  # 69,195 updates, the rest are snapshots

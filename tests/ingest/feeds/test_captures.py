@@ -1,0 +1,218 @@
+import gzip
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest.feeds import lines as line_reader
+from ingest.feeds.captures import Capture, open_capture
+from ingest.feeds.files import Piece
+from tapehouse.batch import Batch
+from tapehouse.errors import SourceError
+from tapehouse.model import QUOTES, TRADES
+from tapehouse.wire import pack
+
+CAPTURES = Path(__file__).parents[4] / "shared" / "data" / "binance_raw_2024"
+ALL = ("trades", "quotes", "depth")
+T0 = 1_723_161_255_342
+NOW = T0 * 10**6 - 1_270_000_000
+
+
+def trade(number: int) -> bytes:
+    return b'{"e":"trade","E":%d,"s":"BTCUSDT","t":%d,"p":"61837.63","q":"0.02","T":%d,"m":true,"M":true}' % (
+        T0 + number,
+        number,
+        T0 + number,
+    )
+
+
+def quote(number: int) -> bytes:
+    return b'{"u":%d,"s":"BTCUSDT","b":"1.5","B":"2","a":"1.6","A":"3"}' % number
+
+
+def line(number: int, message: bytes) -> bytes:
+    return b"%d %b\n" % (NOW + number * 10**6, message)
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def merged(pieces: Iterable[Piece]) -> dict[str, Batch]:
+    found: dict[str, list[Batch]] = {}
+    for piece in pieces:
+        for batch in piece.batches:
+            found.setdefault(batch.kind.name, []).append(batch)
+    return {kind: Batch.concat(batches) for kind, batches in found.items()}
+
+
+def packed(pieces: Iterable[Piece]) -> dict[str, bytes]:
+    return {kind: pack(batch) for kind, batch in merged(pieces).items()}
+
+
+@pytest.fixture(params=["ticks.txt", "ticks.gz"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path / str(request.param)
+
+
+def test_lines_are_rows_with_the_time_received(path: Path) -> None:
+    write(path, line(0, trade(1)) + line(1, quote(2)) + line(2, b'{"result":null,"id":1}'))
+    with open_capture(path, "binance", ALL) as source:
+        (piece,) = source.pieces()
+    quotes, trades = piece.batches
+    assert trades.array("ts_recv").tolist() == [NOW]
+    assert quotes.array("ts_recv").tolist() == [NOW + 10**6]
+    assert (piece.rows_read, piece.fraction, piece.rejected) == (3, 1.0, ())
+    assert source.ignored == {"reply": 1}
+    assert source.has_seq
+    assert source.numbering(TRADES) == "trade id"
+    assert source.numbering(QUOTES) == "update id"
+
+
+def test_notes_tell_what_is_in_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "ticks.txt", line(0, trade(1)) + line(1, quote(2)))
+    assert open_capture(path, "binance", ["quotes", "depth"]).notes == (
+        "a capture of Binance: quotes, trades in its first lines",
+        "quotes: without the venue's time, estimated from the time received",
+        "trades: not asked for, passed over",
+        "depth: none in the first lines",
+    )
+
+
+def test_broken_lines_are_rejected_as_they_came(path: Path) -> None:
+    bad = [trade(1), b"17 ", b"x " + trade(1), b"9" * 19 + b" " + trade(1), b"5 {", b"9" * 20 + b" {}"]
+    write(path, line(0, trade(1)) + b"\n" + b"\n".join(bad) + b"\r\n" + line(1, trade(2)))
+    with open_capture(path, "binance", ALL) as source:
+        (piece,) = source.pieces()
+    assert sorted(item.original for item in piece.rejected) == sorted(bad)
+    assert {item.where for item in piece.rejected} == {f"{path.name} line {n}" for n in range(3, 9)}
+    assert all("expected" in item.reason for item in piece.rejected)
+    assert piece.batches[0].array("seq").tolist() == [1, 2]
+    assert piece.rows_read == 8
+
+
+def test_a_last_line_without_its_end_is_read(path: Path) -> None:
+    write(path, (line(0, trade(1)) + line(1, trade(2)))[:-1])
+    with open_capture(path, "binance", ALL) as source:
+        assert merged(source.pieces())["trades"].rows == 2
+
+
+def test_a_cut_gzip_gives_what_is_before_the_cut(tmp_path: Path) -> None:
+    path = tmp_path / "ticks.gz"
+    packed_whole = gzip.compress(b"".join(line(n, trade(n)) for n in range(10_000)))
+    path.write_bytes(packed_whole[: len(packed_whole) // 2])
+    found = []
+    with open_capture(path, "binance", ALL) as source, pytest.raises(SourceError, match="cut"):
+        for piece in source.pieces():
+            found.append(piece)  # noqa: PERF402 - what came before the error is looked at
+    assert merged(found)["trades"].rows > 1_000
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="expected a capture"):
+        open_capture(write(tmp_path / "a.csv", b"ts,price\n1,2\n"), "binance", ALL)
+    with pytest.raises(SourceError, match="expected messages of Binance"):
+        open_capture(write(tmp_path / "b.txt", line(0, b'{"op":"hello"}')), "binance", ALL)
+
+
+def test_identity_names_content_and_reading(tmp_path: Path) -> None:
+    content = line(0, trade(1))
+    one = open_capture(write(tmp_path / "a.txt", content), "binance", ALL)
+    assert open_capture(write(tmp_path / "b.txt", content), "binance", ALL).identity == one.identity
+    assert open_capture(tmp_path / "b.txt", "binance", ["trades"]).identity != one.identity
+    assert open_capture(write(tmp_path / "c.txt", content * 2), "binance", ALL).identity != one.identity
+
+
+MESSAGES = st.one_of(
+    st.integers(0, 100).map(trade),
+    st.integers(0, 100).map(quote),
+    st.sampled_from(
+        (
+            b'{"lastUpdateId":5,"bids":[["1","2"]],"asks":[]}',
+            b'{"lastUpdateId":6,"E":1723161255345,"T":1723161255345,"bids":[["1","2"]],"asks":[]}',
+            b'{"e":"kline"}',
+            b'{"e":"trade"}',
+            b"{",
+        )
+    ),
+)
+
+
+@given(st.lists(MESSAGES, min_size=1, max_size=60), st.integers(1, 7))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_reading_again_from_any_position_gives_what_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[bytes], size: int
+) -> None:
+    content = line(0, trade(0)) + b"".join(line(n, message) for n, message in enumerate(messages))
+    # A first line that tells no time, so that quotes have to wait across pieces.
+    path = write(
+        tmp_path / "ticks.txt", line(0, quote(0)) + content[len(line(0, trade(0))) :] + line(99, trade(7))
+    )
+    whole = packed(open_capture(path, "binance", ALL).pieces())
+    with monkeypatch.context() as patch:
+        patch.setattr(line_reader, "LINES", size)
+        source = open_capture(path, "binance", ALL)
+        pieces = list(source.pieces())
+        ignored = source.ignored
+        assert packed(pieces) == whole
+        for index, piece in enumerate(pieces):
+            again = open_capture(path, "binance", ALL)
+            rest = list(again.pieces(json.loads(json.dumps(piece.position))))
+            assert [packed([one]) for one in rest] == [packed([one]) for one in pieces[index + 1 :]]
+            assert [one.rejected for one in rest] == [one.rejected for one in pieces[index + 1 :]]
+            assert [one.position for one in rest] == [one.position for one in pieces[index + 1 :]]
+            assert again.ignored == ignored
+
+
+def captures() -> list[Path]:
+    return sorted(CAPTURES.glob("*.gz"))
+
+
+needs_captures = pytest.mark.skipif(
+    not CAPTURES.is_dir(), reason="needs real captures in ../shared/data/binance_raw_2024"
+)
+
+
+@needs_captures
+def test_every_line_of_a_real_capture_is_accounted_for() -> None:
+    path = CAPTURES / "usdm_btcusdt_20240808.gz"
+    with open_capture(path, "binance-usdm", ALL) as source:
+        pieces = list(source.pieces())
+    assert max(sum(batch.rows for batch in piece.batches) for piece in pieces) <= 50_000
+    assert pieces[-1].rows_read == 93_954
+    assert {kind: batch.rows for kind, batch in merged(pieces).items()} == {
+        "depth": 6_552,
+        "quotes": 66_089,
+        "trades": 21_313,
+    }
+    assert not any(piece.rejected for piece in pieces)
+    assert not source.ignored
+
+
+@needs_captures
+def test_a_real_capture_read_on_from_each_position() -> None:
+    path = CAPTURES / "spot_btcusdt_20240808.gz"
+    pieces = list(open_capture(path, "binance", ALL).pieces())
+    assert len(pieces) > 2
+    for index in range(0, len(pieces), 2):
+        rest = list(open_capture(path, "binance", ALL).pieces(json.loads(json.dumps(pieces[index].position))))
+        assert packed(rest) == packed(pieces[index + 1 :])
+
+
+@needs_captures
+@pytest.mark.parametrize("path", captures(), ids=lambda path: path.name)
+def test_takers_trade_at_the_side_of_the_book_they_take(path: Path) -> None:
+    """Buyers trade at the last ask before the trade or above, sellers at the bid or below, nearly always."""
+    rows = merged(Capture(path, True, "binance", ["trades", "quotes"], None, 10**6).pieces())
+    trades, quotes = rows["trades"], rows["quotes"]
+    at = np.searchsorted(quotes.array("ts_recv"), trades.array("ts_recv")) - 1
+    side, price = trades.array("side")[at >= 0], trades.array("price")[at >= 0]
+    middle = (quotes.array("bid") + quotes.array("ask"))[at[at >= 0]] / 2
+    agree = np.sign(price - middle) == side
+    assert agree.mean() > 0.8
+    assert set(side.tolist()) == {-1, 1}

@@ -1,0 +1,137 @@
+"""Damaged and foreign files by the command line: the good rows in, the others in quarantine with a reason."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tapehouse.clock import SECOND, iso, now_ns
+from tests.system.test_real_data import counts
+from tests.system.up import Up
+
+SPAN = ("2024-01-01", "2024-01-02")
+GOOD = b"2024-01-01T00:00:00Z,A,100.5,1\n"
+HEADER = b"ts,symbol,price,size\n"
+
+
+def refused(up: Up, venue: str) -> list[list[str]]:
+    """Entries of the quarantine of a venue: id, when, kind, venue, where, reason."""
+    lines = up.run("quarantine", "list", "--limit", "0").splitlines()
+    return [fields for line in lines if (fields := line.split("\t"))[3] == venue]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"2024-01-01T00:00:01Z,A,100.5", "expected 4 fields, was 3"),
+        (b"2024-01-01T00:00:01Z,A,abc,1", "price: expected a number, was 'abc'"),
+        (b"2024-01-01T00:00:01Z,A,1e400,1", "price"),
+        (b"2024-01-01T00:00:01Z,A,1e13,1", "price: expected -1e+12 to 1e+12"),
+        (b"2024-01-01T00:00:01Z,A,nan,1", "price"),
+        (b"2024-01-01T00:00:01Z,A,1,-1", "size: expected 0 to 1e+15"),
+        (b"1960-01-01T00:00:01Z,A,1,1", "ts_event"),
+        (b"2199-01-01T00:00:01Z,A,1,1", "a minute from now"),
+        (b"100.5,A,2024-01-01T00:00:01Z,1", "ts_event"),
+        (b"2024-01-01T00:00:01Z,\xff\xfe,1,1", "UTF-8"),
+        (b"2024-01-01T00:00:01Z,,1,1", "symbol"),
+    ],
+)
+def test_a_bad_line_is_kept_with_its_reason_and_the_good_ones_are_in(
+    up: Up, tmp_path: Path, venue: str, line: bytes, reason: str
+) -> None:
+    file = tmp_path / "ticks.csv"
+    file.write_bytes(HEADER + GOOD + line + b"\n" + GOOD.replace(b"00Z", b"02Z"))
+    said = up.run("ingest", str(file), "--venue", venue)
+    assert counts(said) == {"rows": 3, "accepted": 2, "duplicate": 0, "quarantined": 1}
+    ((entry, _, _, _, where, why),) = refused(up, venue)
+    assert where == "ticks.csv line 3"
+    assert reason in why
+    if line.isascii():
+        assert json.loads(up.run("quarantine", "show", entry))["original"] == line.decode()
+    assert up.query("trades", "A", venue, *SPAN).height == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status", "reason"),
+    [
+        ("empty.csv", b"", 1, "empty"),
+        ("head.csv", HEADER, 0, "0 rows"),
+        ("none.csv", b"a,b,c\n1,2,3\n", 2, "ts_event"),
+        ("cut.parquet", b"PAR1\x00\x00", 1, "cut.parquet"),
+        ("picture.csv", b"\x89PNG\r\n\x1a\n" + bytes(200), 1, "picture.csv"),
+        ("naive.csv", HEADER + b"2024-01-01T00:00:00,A,1,1\n", 2, "zone"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_clear_error(
+    up: Up, tmp_path: Path, venue: str, name: str, content: bytes, status: int, reason: str
+) -> None:
+    file = tmp_path / name
+    file.write_bytes(content)
+    said = up.run("ingest", str(file), "--venue", venue, status=status)
+    assert reason in said
+    assert "Traceback" not in said
+
+
+def test_misuse_is_exit_status_2_and_names_what_is_allowed(up: Up, tmp_path: Path, venue: str) -> None:
+    file = tmp_path / "ticks.csv"
+    file.write_bytes(HEADER + GOOD)
+    span = ("--venue", venue, "--start", "2024-01-01", "--end", "2024-01-02")
+    for words, reason in (
+        (("ingest", str(file), "--venue", venue, "--map", "price=PX"), "PX"),
+        (("ingest", str(file), "--venue", venue, "--kind", "bonds"), "trades quotes depth"),
+        (("query", "bars", "A", *span, "--interval", "7m"), "15s 30s 1m"),
+        (("query", "bars", "A", *span), "interval"),
+        (
+            ("query", "trades", "A", "--venue", venue, "--start", "2024-01-01T00:00", "--end", "2025-01-01"),
+            "zone",
+        ),
+        (("query", "trades", "A", "--venue", venue, "--start", "2024-01-02", "--end", "2024-01-01"), "after"),
+        (("up", "--feed", "nasdaq"), "sim"),
+        (("run", "nothing"), "writer"),
+    ):
+        said = up.run(*words, status=2)
+        assert reason in said, said
+        assert "Traceback" not in said
+
+
+def test_a_cut_gzip_gives_its_rows_and_then_says_so(up: Up, tmp_path: Path, venue: str) -> None:
+    rows = b"".join(b"2024-01-01T00:%02d:%02dZ,A,%d,1\n" % (i // 60, i % 60, i) for i in range(3600))
+    whole = gzip.compress(HEADER + rows + os.urandom(50_000).hex().encode())
+    file = tmp_path / "ticks.csv.gz"
+    file.write_bytes(whole[: len(whole) // 2])
+    said = up.run("ingest", str(file), "--venue", venue, status=1)
+    assert "cut" in said
+    assert up.query("trades", "A", venue, *SPAN).height > 1_000
+
+
+def test_what_still_cannot_be_read_stays_in_quarantine(up: Up, tmp_path: Path, venue: str) -> None:
+    file = tmp_path / "ticks.csv"
+    file.write_bytes(HEADER + GOOD + b"2024-01-01T00:00:01Z,A,abc,1\n")
+    up.run("ingest", str(file), "--venue", venue)
+    ((entry, *_),) = refused(up, venue)
+    said = up.run("quarantine", "retry", entry, status=1)
+    assert "price: expected a number" in said
+    assert len(refused(up, venue)) == 1
+
+
+def test_a_tick_too_far_ahead_is_brought_in_by_a_retry_when_its_time_has_come_near(
+    up: Up, tmp_path: Path, venue: str
+) -> None:
+    file = tmp_path / "ticks.csv"
+    ahead = now_ns() + 65 * SECOND
+    file.write_bytes(HEADER + GOOD + f"{iso(ahead)},A,101.5,1\n".encode())
+    up.run("ingest", str(file), "--venue", venue)
+    ((entry, *_),) = refused(up, venue)
+
+    def accepted() -> bool:
+        retry = up.start("quarantine", "retry", entry)
+        said, _ = retry.communicate(timeout=60)
+        return b"1 accepted" in said
+
+    up.until(accepted, "the tick to be less than a minute ahead", 60)
+    assert refused(up, venue) == []
+    assert up.query("trades", "A", venue, iso(ahead), iso(ahead + 1))["price"].to_list() == [101.5]
