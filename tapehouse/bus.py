@@ -65,13 +65,19 @@ class Bus:
                 error_cb=bus._fault,
             )
         )
-        await asyncio.wait((connecting, bus._refused), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        if connecting.done() and connecting.exception() is None:
+        try:
+            await asyncio.wait(
+                (connecting, bus._refused), timeout=timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            stands = connecting.done() and connecting.exception() is None
+            if not stands:
+                connecting.cancel()
+                await asyncio.gather(connecting, return_exceptions=True)
+                await bus.client.close()
+        if stands:
             bus._connected.set()
             return bus
-        connecting.cancel()
-        await asyncio.gather(connecting, return_exceptions=True)
-        await bus.client.close()
         if bus._refused.done():
             said = "does not know the password" if password else "asks for a password, and there is none"
             raise ConnectError(
@@ -149,11 +155,12 @@ class State:
         return (await self.get_revised(key))[0]
 
     async def get_revised(self, key: str) -> tuple[Any, int]:
-        """The value of `key` and its revision; (None, 0) when there is none."""
+        """The value of `key` and its revision, for `replace`; None when there is none, with 0 if never was."""
         try:
             entry = await _patiently(lambda: self._bucket.get(key))
-        except KeyNotFoundError:
-            return None, 0
+        except KeyNotFoundError as absent:
+            # A deleted key has the revision of its deletion.
+            return None, (absent.entry and absent.entry.revision) or 0
         return json.loads(entry.value or b"null"), entry.revision or 0
 
     async def put(self, key: str, value: Any) -> int:
@@ -162,7 +169,7 @@ class State:
         return await _patiently(lambda: self._bucket.put(key, data))
 
     async def replace(self, key: str, value: Any, revision: int) -> int:
-        """Set `key` if its revision is still `revision` (0: it is not there yet); returns the new revision.
+        """Set `key` if its revision is still `revision` (0: it never was there); returns the new revision.
 
         Raises nats.js.errors.KeyWrongLastSequenceError when another was faster.
         """

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from tapehouse.stack.home import Home
 from tapehouse.stack.ports import Ports
 from tapehouse.stack.runner import Stack
 from tapehouse.stack.servers import servers
+from tests.broker import Broker
 
 ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0}
 _HOMES = Path(tempfile.gettempdir()) / f"tapehouse-tests-{os.getuid()}"
@@ -71,6 +72,14 @@ def provisioned(platform: Platform) -> Platform:
     migrate(ledger, migrations("questdb"))
     ledger.close()
     return platform
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
+    """A NATS server of the test's own, with the streams."""
+    async with Broker(tmp_path / "broker") as broker:
+        await broker.provision()
+        yield broker
 
 
 @pytest.fixture
