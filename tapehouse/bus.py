@@ -129,10 +129,14 @@ class Bus:
     @property
     def connected(self) -> bool:
         """Whether the connection stands now."""
-        return self._connected.is_set()
+        return self._connected.is_set() and bool(self.client.is_connected)
 
     async def until_connected(self) -> None:
         """Wait for as long as the connection is down."""
+        if not self.client.is_connected:
+            # The client refuses to send some time before it tells of the loss: who sends again until it is
+            # done would never give it the time to.
+            await self._lost()
         await self._connected.wait()
 
     async def state(self) -> State:

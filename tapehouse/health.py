@@ -5,13 +5,15 @@ state                   "ready", "waiting" or "starting"
 detail                  why it waits, else what it does
 rows                    rows done since the process started
 rows_s                  rows a second over the last report's time
-lag_ms                  at the last rows done: the clock less their newest ts_recv; null before any
+lag_ms                  at the last rows done: the clock less when the newest of them came in (for a writer:
+                        was stored in the stream); null before any
 quarantined             rows this process put into quarantine
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import time
@@ -90,16 +92,12 @@ class Health:
                 self._told["rows_s"] = round((self._told["rows"] - rows) / (now - at), 1)
                 rows, at = self._told["rows"], now
             await bus.until_connected()
-            try:
-                await bus.client.publish(self._subject, json.dumps(self._told).encode())
-            except (NatsError, OSError):
-                continue
             self._changed.clear()
-            try:
+            with contextlib.suppress(NatsError, OSError):
+                await bus.client.publish(self._subject, json.dumps(self._told).encode())
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_EVERY_S):
                     await self._changed.wait()
-            except TimeoutError:
-                continue
 
 
 async def heartbeat(settings: Settings, role: str, timeout_s: float = 5) -> dict[str, Any]:

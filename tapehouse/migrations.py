@@ -80,7 +80,9 @@ def migrate(ledger: Ledger, files: Sequence[Migration]) -> list[str]:
 
 
 class QuestLedger:
-    """The record of migrations in QuestDB."""
+    """The record of migrations in QuestDB: the table called `table`."""
+
+    table = "migrations"
 
     def __init__(self, settings: QuestDB) -> None:
         try:
@@ -106,19 +108,30 @@ class QuestLedger:
     def applied(self) -> dict[int, str]:
         """Number -> checksum; creates the record when there is none."""
         self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS migrations "
+            f"CREATE TABLE IF NOT EXISTS {self.table} "
             "(applied TIMESTAMP, number INT, file VARCHAR, checksum VARCHAR) "
-            "TIMESTAMP(applied) PARTITION BY YEAR WAL"
+            "TIMESTAMP(applied) PARTITION BY YEAR WAL".encode()
         )
-        self._connection.execute("SELECT wait_wal_table('migrations')")
-        rows = self._connection.execute("SELECT number, checksum FROM migrations").fetchall()
+        self._until_applied()
+        rows = self._connection.execute(
+            f"SELECT number, checksum FROM {self.table} ORDER BY number".encode()  # noqa: S608
+        ).fetchall()
         return {int(number): str(checksum) for number, checksum in rows}
 
     def apply(self, migration: Migration) -> None:
-        """Run the statement, then record it; every statement may be run twice, for a kill in between."""
-        self._connection.execute(migration.statement.encode())
+        """Run the statement, then record it; every statement may be run twice, for a kill in between.
+
+        Raises MigrationError when QuestDB refuses it.
+        """
+        try:
+            self._connection.execute(migration.statement.encode())
+        except psycopg.DatabaseError as reason:
+            raise MigrationError(f"ddl: {migration.name}: questdb refused it: {reason}") from reason
         self._connection.execute(
-            "INSERT INTO migrations VALUES (%s, %s, %s, %s)",
+            f"INSERT INTO {self.table} VALUES (%s, %s, %s, %s)".encode(),  # noqa: S608
             (now_ns() // 1000, migration.number, migration.name, migration.checksum),
         )
-        self._connection.execute("SELECT wait_wal_table('migrations')")
+        self._until_applied()
+
+    def _until_applied(self) -> None:
+        self._connection.execute(f"SELECT wait_wal_table('{self.table}')".encode())

@@ -11,6 +11,8 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.errors import OutboundBufferLimitError
 from nats.js.errors import KeyWrongLastSequenceError
 from pydantic import SecretStr
 
@@ -105,6 +107,22 @@ async def test_a_lost_connection_is_found_again_and_told(broker: Broker) -> None
             await waiting
         assert await state.get("checkpoint.a") == number
         await state.put("checkpoint.a", number + 1)
+    await bus.close()
+
+
+async def test_the_connection_counts_as_lost_from_when_the_client_refuses_to_send(platform: Platform) -> None:
+    bus = await Bus.connect(platform.settings, "admin")
+    # As it stands until the socket is closed, and for a moment longer.
+    bus.client._status = Client.RECONNECTING
+    with pytest.raises(OutboundBufferLimitError):
+        await bus.client.publish("health.feed.x")
+    assert not bus.connected
+    waiting = asyncio.create_task(bus.until_connected())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    bus.client._status = Client.CONNECTED
+    await bus._found()
+    await waiting
     await bus.close()
 
 
