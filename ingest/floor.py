@@ -25,13 +25,15 @@ class Floor:
     trail: int
     """A floor of at least the replay margin ago: where to go back to when QuestDB may have lost its last
     commits, and the limit of what is purged."""
+    open_days: tuple[tuple[str, str], ...] = ()
+    """(kind, day) whose marks were open."""
 
     @classmethod
     def read(cls, value: dict[str, Any] | None, created_ns: int) -> Floor:
         """The floor in the shared state, or the beginning when there is none for this stream."""
         if value is None or value["created_ns"] != created_ns:
             return cls(created_ns, 0, 0, 0)
-        return cls(**value)
+        return cls(**{**value, "open_days": tuple((kind, day) for kind, day in value.get("open_days", ()))})
 
     def value(self) -> dict[str, Any]:
         """As the shared state holds it."""

@@ -1,7 +1,7 @@
 """The writer of a shard: from the stream into QuestDB, nothing lost, nothing doubled.
 
-For each group of messages, in this order: mark the days it touches; commit one transaction a table;
-acknowledge; record the floor. The group after it is read and marked while the one before is committed.
+For each group of messages, in this order: open the marks of the days it touches; commit one transaction a
+table; acknowledge; record the floor. The group after it is read and marked while the one before is committed.
 On every connect the consumer is reset to the message after the floor, or further back when QuestDB may have
 lost commits. What is sent twice falls on the same keys.
 """
@@ -22,6 +22,7 @@ from ingest.floor import Floor, Trail, floor_key, unclean
 from ingest.hotstore import HotStore
 from ingest.intake import ROW_READER, row_json
 from ingest.lease import Lease
+from ingest.marks import Marks
 from ingest.pull import Delivered, Pull
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
@@ -38,12 +39,10 @@ from tapehouse.wire import unpack
 
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _PURGE_EVERY_S = 30
+_RECORD_EVERY_S = 0.05
+_CLOSE_EVERY_S = 0.5
+_SETTLE_S = 2
 _log = structlog.get_logger()
-
-
-def mark_key(kind: str, day: str, shard: int) -> str:
-    """The key of the mark that a day of a kind was touched by a shard's writer."""
-    return f"mark.{kind}.{day}.{shard}"
 
 
 class HotStoreRestartedError(ConnectError):
@@ -95,6 +94,7 @@ class Writer:
         self._pull = Pull(bus, TICKS, writer_name(shard))
         self._quarantine = Quarantine(bus)
         self._floor = Floor(0, 0, 0, 0)
+        self._recorded = 0
         self._floor_moved = asyncio.Event()
         self._trail = Trail(settings.writer.replay_margin_s, 0)
 
@@ -143,12 +143,24 @@ class Writer:
         marked: asyncio.Queue[_Group] = asyncio.Queue(1)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._read(state, marked))
+                tasks.create_task(self._read(marked))
                 tasks.create_task(self._commit_all(marked))
                 tasks.create_task(self._record(state))
                 tasks.create_task(self._purge(state))
         finally:
             await self._pull.stop()
+            await self._settle(state)
+
+    async def _settle(self, state: State) -> None:
+        """At the end of a session: record what is committed, so that little is done again."""
+        if not self._bus.connected:
+            return
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                await self._record_floor(state)
+                await self._marks.close_quiet(self._recorded, 0)
+        except (NatsError, TimeoutError) as reason:
+            _log.warning("floor not recorded", shard=self._shard, reason=repr(reason))
 
     async def _resume(self, state: State) -> None:
         """Read the floor, and set it back when QuestDB may lack what it counts."""
@@ -165,6 +177,9 @@ class Writer:
             floor = replace(floor, seq=floor.trail)
         self._floor = replace(floor, hot_start_ns=start_ns)
         self._trail = Trail(self._settings.writer.replay_margin_s, floor.trail)
+        self._marks = Marks(state, self._shard, floor.created_ns)
+        self._recorded = floor.seq
+        await self._marks.touch(floor.open_days, floor.seq)
 
     async def _hot_start_ns(self) -> int:
         """When QuestDB was started; ConnectError when it does not answer."""
@@ -172,13 +187,10 @@ class Writer:
             async with asyncio.timeout(10):
                 return await asyncio.to_thread(reader.started_ns)
 
-    async def _read(self, state: State, marked: asyncio.Queue[_Group]) -> None:
+    async def _read(self, marked: asyncio.Queue[_Group]) -> None:
         while True:
             group = _Group.of(await self._pull.take(self._settings.writer.commit_bytes))
-            mark = [self._floor.created_ns, group.last.seq]
-            await asyncio.gather(
-                *(state.put(mark_key(kind, day, self._shard), mark) for kind, day in group.days())
-            )
+            await self._marks.touch(group.days(), group.last.seq)
             await marked.put(group)
 
     async def _commit_all(self, marked: asyncio.Queue[_Group]) -> None:
@@ -228,11 +240,24 @@ class Writer:
                 return
 
     async def _record(self, state: State) -> None:
-        """Record the floor each time it has moved; what moves meanwhile goes with the next record."""
+        """Record the floor when it has moved, and close the marks of days that have become quiet."""
         while True:
-            await self._floor_moved.wait()
-            self._floor_moved.clear()
-            await state.put(floor_key(self._shard), self._floor.value())
+            try:
+                async with asyncio.timeout(_CLOSE_EVERY_S):
+                    await self._floor_moved.wait()
+            except TimeoutError:
+                pass
+            else:
+                await self._record_floor(state)
+            await self._marks.close_quiet(self._recorded)
+            await asyncio.sleep(_RECORD_EVERY_S)
+
+    async def _record_floor(self, state: State) -> None:
+        self._floor_moved.clear()
+        # The marks open now are at least those of what is committed now.
+        floor = replace(self._floor, open_days=tuple(self._marks.open_days))
+        await state.put(floor_key(self._shard), floor.value())
+        self._recorded = floor.seq
 
     async def _purge(self, state: State) -> None:
         """Free the stream below the floor of every durable consumer and the trail of every writer."""

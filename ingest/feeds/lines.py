@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -88,10 +89,13 @@ class Gunzipped(Stream):
                 break
             if not self._packed:
                 self._packed = super().read(_PACKED)
+            before = self._inflate.copy()
             try:
                 part = self._inflate.decompress(self._packed, size)
             except zlib.error as reason:
                 self._damaged(f"is damaged: {reason}")
+                self._inflate = before
+                parts.extend(self._up_to_damage())
                 break
             if not part and not self._packed and not self._inflate.eof:
                 self._damaged("is cut: expected an end mark, was the end of the file")
@@ -115,6 +119,12 @@ class Gunzipped(Stream):
         self._inflate = zlib.decompressobj(_GZIP_AND_CRC)
         self._packed = packed
         return True
+
+    def _up_to_damage(self) -> Iterator[bytes]:
+        """What can be unpacked of bytes that cannot be unpacked whole."""
+        with suppress(zlib.error):
+            for byte in range(len(self._packed)):
+                yield self._inflate.decompress(self._packed[byte : byte + 1])
 
     def _damaged(self, what: str) -> None:
         if self.damage is None:
