@@ -24,11 +24,12 @@ BY_TIME = "time"
 def by_time(batch: Batch, previous: dict[str, int]) -> Batch:
     """`batch` with seq = max(previous + 1, ts_event) within each symbol, in row order.
 
-    `previous` has the last seq of each symbol, is read for those it has, and is brought up to date.
+    `previous` has the last seq of each symbol, is read for those it has, and is brought up to date. A row
+    without a symbol, which never gets far, is numbered by its time alone.
     """
     times = batch.array("ts_event")
     symbols = batch.strings("symbol")
-    seq = np.empty(batch.rows, np.int64)
+    seq = times.copy()
     for rows, symbol in _by_symbol(symbols):
         own = times[rows]
         if symbol in previous:
@@ -44,15 +45,15 @@ def by_time(batch: Batch, previous: dict[str, int]) -> Batch:
 
 def _by_symbol(symbols: Strings) -> Iterable[tuple[NDArray[np.int64] | slice, str]]:
     """(positions of the rows in order, symbol) for each symbol that has rows."""
-    first = int(symbols.codes[0])
-    if (symbols.codes == first).all():
-        yield slice(None), symbols.values[first]
+    codes = symbols.codes
+    if len(codes) and (codes == codes[0]).all():
+        if codes[0] >= 0:
+            yield slice(None), symbols.values[int(codes[0])]
         return
-    order = np.argsort(symbols.codes, kind="stable")
-    codes = symbols.codes[order]
-    bounds = np.flatnonzero(np.diff(codes)) + 1
-    for rows in np.split(order, bounds):
-        yield rows, symbols.values[int(symbols.codes[rows[0]])]
+    order = np.argsort(codes, kind="stable")
+    bounds = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    for rows in np.split(order, bounds)[1:]:
+        yield rows, symbols.values[int(codes[rows[0]])]
 
 
 class Numberings:

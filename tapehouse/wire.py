@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tapehouse.batch import Batch, ColumnData, Lists, Strings
+from tapehouse.clock import MAX_TS
 from tapehouse.errors import WireError
 from tapehouse.model import KINDS, TICKS, Column
 
@@ -148,6 +149,9 @@ class _Reader:
         values = self._buffer(size, column.types.numpy)
         if column.type == "flag" and (values.view(np.uint8) > 1).any():
             raise WireError(f"batch: {column.name}: expected 0 and 1 alone")
+        if column.type == "time" and ((values < 0) | (values >= MAX_TS)).any():
+            # One such row would keep the whole transaction that it is in from ever being committed.
+            raise WireError(f"batch: {column.name}: expected 1970 to 2261")
         return self._spread(values, column)
 
     def _buffer(self, size: int, dtype: str) -> NDArray[Any]:

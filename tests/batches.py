@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, ColumnData, Lists, Strings
 from tapehouse.clock import DAY, parse_ns
-from tapehouse.model import TICKS, Column, Kind
+from tapehouse.model import DEPTH, TICKS, Column, Kind
 
 NAMES = ("BTCUSDT", "a", "X.Y Z*>", "ÄÖ☃", "𝄞", "=", "long" * 50, "%2E")
 DECIMAL_MAX = 10**38 - 1
@@ -29,6 +29,11 @@ def batch(
         for column in kind.columns
         if column.name != "venue"
     }
+    for side in ("bid", "ask") if kind is DEPTH else ():
+        prices, sizes = columns[f"{side}_prices"], columns[f"{side}_sizes"]
+        assert isinstance(prices, Lists)
+        assert isinstance(sizes, Lists)
+        columns[f"{side}_sizes"] = Lists(np.resize(sizes.values, len(prices.values)), prices.ends)
     return Batch(kind, venue, rows, columns)
 
 

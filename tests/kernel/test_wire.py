@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapehouse.batch import Batch, Lists, Strings
+from tapehouse.clock import MAX_TS
 from tapehouse.errors import WireError
-from tapehouse.model import ACCOUNT_TRADES, BARS, DEPTH, QUOTES, TICKS, TRADES, Kind
+from tapehouse.model import ACCOUNT_TRADES, BARS, DEPTH, GAPS, QUOTES, TICKS, TRADES, Kind
 from tapehouse.wire import MAGIC, ROWS_MAX, VERSION, pack, unpack
 from tests.batches import batch, batches, rows_of, same
 
@@ -323,6 +324,15 @@ def test_a_flag_that_is_neither_0_nor_1_is_refused() -> None:
     original = batch(DEPTH, 3)
     original.columns["snapshot"] = np.array([0, 1, 2], np.uint8).view(np.bool_)
     with pytest.raises(WireError, match="snapshot: expected 0 and 1 alone"):
+        unpack(pack(original))
+
+
+@pytest.mark.parametrize("ts", [-1, MAX_TS, -(2**63), 2**63 - 1])
+@pytest.mark.parametrize("column", ["ts_event", "ts_recv", "ts_end"])
+def test_a_time_that_no_store_holds_is_refused(column: str, ts: int) -> None:
+    original = batch(GAPS, 3)
+    original.columns[column] = np.array([1, ts, 2])
+    with pytest.raises(WireError, match=f"{column}: expected 1970 to 2261"):
         unpack(pack(original))
 
 
