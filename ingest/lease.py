@@ -47,6 +47,8 @@ class Lease:
         self._key = f"lease.{name}"
         self._seconds = seconds
         self._revision = 0
+        self._asked = 0.0
+        """When the last move that succeeded was asked for."""
         self._me = _me()
         self._renewal: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
@@ -54,7 +56,7 @@ class Lease:
         """Who holds the lease while we wait for it."""
 
     async def __aenter__(self) -> Self:
-        while not await self._claim():
+        while not await self._claimed():
             pass
         self._renewal = asyncio.create_task(self._renew())
         return self
@@ -66,19 +68,33 @@ class Lease:
         if not self.lost.is_set():
             try:
                 async with asyncio.timeout(2):
-                    await self._state.replace(self._key, None, self._revision)
+                    # The renewal may have been cut off between its sending and its answer.
+                    owner, revision = await self._state.get_revised(self._key)
+                    if owner == self._me:
+                        await self._state.replace(self._key, None, revision)
             except (NatsError, TimeoutError) as reason:
                 _log.warning(
                     "lease not given back, it runs out by itself", key=self._key, reason=repr(reason)
                 )
 
+    async def _claimed(self) -> bool:
+        try:
+            return await self._claim()
+        except (NatsError, TimeoutError) as reason:
+            # While the broker is away nobody takes it either.
+            _log.warning("no answer about the lease, asking again", key=self._key, reason=repr(reason))
+            await asyncio.sleep(self._seconds / 10)
+            return False
+
     async def _claim(self) -> bool:
         owner, revision = await self._state.get_revised(self._key)
         if owner and not _gone(owner):
+            if owner != self.owner:
+                _log.info("waiting for the lease", key=self._key, owner=owner)
             self.owner = owner
-            _log.info("waiting for the lease", key=self._key, owner=owner)
             if await self._moves(revision):
                 return False
+        self._asked = asyncio.get_running_loop().time()
         try:
             self._revision = await self._state.replace(self._key, self._me, revision)
         except KeyWrongLastSequenceError:
@@ -96,26 +112,33 @@ class Lease:
         return False
 
     async def _renew(self) -> None:
+        """Move the key until another has it, or it was not moved for so long that another may have it."""
         loop = asyncio.get_running_loop()
-        renewed = loop.time()
         while True:
-            await asyncio.sleep(self._seconds / 4)
+            ends = self._asked + self._seconds
+            await asyncio.sleep(min(self._seconds / 4, ends - loop.time()))
+            asked = loop.time()
             try:
-                async with asyncio.timeout(self._seconds / 4):
-                    self._revision = await self._state.replace(self._key, self._me, self._revision)
-                renewed = loop.time()
-            except KeyWrongLastSequenceError:
-                # Ours still when it was our own renewal whose answer was lost.
-                owner, self._revision = await self._state.get_revised(self._key)
-                if owner != self._me:
-                    _log.error("lease taken by another", key=self._key, owner=owner)
-                    self.lost.set()
-                    return
+                async with asyncio.timeout_at(min(asked + self._seconds / 4, ends)):
+                    if not await self._move():
+                        _log.error("lease taken by another", key=self._key)
+                        break
+                self._asked = asked
             except (NatsError, TimeoutError):
-                if loop.time() - renewed > self._seconds:
+                if loop.time() >= ends:
                     _log.error("lease not renewed in time", key=self._key)
-                    self.lost.set()
-                    return
+                    break
+        self.lost.set()
+
+    async def _move(self) -> bool:
+        """Move the key, and whether it is still ours."""
+        try:
+            self._revision = await self._state.replace(self._key, self._me, self._revision)
+        except KeyWrongLastSequenceError:
+            # Ours still when it was our own renewal whose answer was lost.
+            owner, self._revision = await self._state.get_revised(self._key)
+            return owner == self._me and await self._move()
+        return True
 
 
 def _gone(owner: dict[str, Any]) -> bool:
