@@ -46,6 +46,6 @@ fi
 if [ ! -f "$JAR" ]; then
     echo "setup: fetching QuestDB"
     mkdir -p "$(dirname "$JAR")"
-    mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
+    mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
         -Dartifact="$QUESTDB" -DoutputDirectory="$PWD/$(dirname "$JAR")"
 fi

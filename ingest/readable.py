@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -38,14 +39,19 @@ class ReadableFile(Readable):
         self._source.close()
 
     def numbering(self, kind: Kind) -> str:
-        """`time`, or `id` where a column gives the source's own ids."""
-        return "id" if self._source.has_seq else BY_TIME
+        """`time`, or what the column of the source's own ids holds."""
+        if not self._source.has_seq:
+            return BY_TIME
+        column = re.sub(r"[^a-z0-9]+", "_", self._source.seq_column.lower())
+        return _IDS.get(column) or ("trade id" if kind is TRADES else "update id")
 
     def pieces(self, start: Position | None = None) -> Iterator[Piece]:
         """The rows behind `start`."""
         return self._source.pieces(start)
 
 
+_IDS = {"agg_trade_id": "aggregate trade id", "seq": "sequence", "sequence": "sequence"}
+"""What columns of ids hold; any other holds the venue's usual ids, as its captures do."""
 CAPTURED = ("trades", "quotes", "depth")
 """What is taken from a capture when no kind is named."""
 
