@@ -21,10 +21,12 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from tapehouse.bus import Bus
-from tapehouse.errors import PublishError
+from tapehouse.errors import ConnectError, PublishError, TapehouseError
 
 _STREAM_FULL = {10077, 10076, 10047}  # maximum bytes or messages exceeded, insufficient storage
 _TRY_LATER = {503, 500}
+# The broker's limit is for headers and payload together, and it cuts off who exceeds it.
+_HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + 32
 _log = structlog.get_logger()
 
 
@@ -59,7 +61,7 @@ class Publisher:
         self._resend_from = 0.0
         self._moved = asyncio.Condition()
         self._wake = asyncio.Event()
-        self._failure: PublishError | None = None
+        self._failure: TapehouseError | None = None
         self._inbox = bus.client.new_inbox()
         self._subscription: Subscription | None = None
         self._resending: asyncio.Task[None] | None = None
@@ -73,16 +75,23 @@ class Publisher:
     async def __aenter__(self) -> Self:
         self._subscription = await self._bus.client.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
         self._bus.on_reconnect.append(self._resend_all)
+        self._bus.on_fault.append(self._forbidden)
         self._resending = asyncio.create_task(self._resend())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._bus.on_reconnect.remove(self._resend_all)
+        self._bus.on_fault.remove(self._forbidden)
         if self._resending:
             self._resending.cancel()
             await asyncio.gather(self._resending, return_exceptions=True)
-        if self._subscription and self._bus.connected:
+        if self._subscription and not self._bus.client.is_closed:
             await self._subscription.unsubscribe()
+
+    @property
+    def largest(self) -> int:
+        """Bytes in one message, at most."""
+        return int(self._bus.client.max_payload) - _HEADER_BYTES
 
     @property
     def settled(self) -> int:
@@ -92,11 +101,12 @@ class Publisher:
     async def publish(self, subject: str, payload: bytes) -> int:
         """Hand over one message and return its ticket; waits for as long as the window is full.
 
-        Raises PublishError when the broker refuses a message for good (too large, no permission).
+        Raises PublishError when the broker refuses a message for good (too large, no permission), and
+        ConnectError when the connection was closed.
         """
         size = len(payload)
-        if size > self._bus.client.max_payload:
-            raise PublishError(f"publish: expected at most {self._bus.client.max_payload} bytes, was {size}")
+        if size > self.largest:
+            raise PublishError(f"publish: expected at most {self.largest} bytes, was {size}")
         msg_id = hashlib.blake2b(payload, digest_size=16).hexdigest()
         async with self._moved:
             await self._moved.wait_for(lambda: self._failure or self._has_room(size))
@@ -171,6 +181,18 @@ class Publisher:
                 )
             self._moved.notify_all()
 
+    async def _forbidden(self, reason: Exception) -> None:
+        """A publish without permission gets no answer, only a word on the connection."""
+        said = str(reason).lower()
+        subjects = {sent.subject for sent in self._under_way.values() if f'"{sent.subject.lower()}"' in said}
+        if "permissions violation" in said and subjects:
+            await self._fail(PublishError(f"publish: {self._bus.role} may not publish to {subjects.pop()}"))
+
+    async def _fail(self, failure: TapehouseError) -> None:
+        async with self._moved:
+            self._failure = failure
+            self._moved.notify_all()
+
     def _refused(self, ticket: int, error: dict[str, Any]) -> None:
         if ticket in self._under_way:
             self._under_way[ticket].at = -self._ack_timeout
@@ -188,7 +210,11 @@ class Publisher:
     async def _resend(self) -> None:
         """Sends again what is overdue, oldest first, for as long as the publisher is open."""
         while True:
-            await self._bus.until_connected()
+            try:
+                await self._bus.until_connected()
+            except ConnectError as closed:
+                await self._fail(closed)
+                return
             now = time.monotonic()
             if self.full:
                 if now >= self._resend_from:

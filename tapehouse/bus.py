@@ -27,19 +27,24 @@ STATE = "state"
 """The key-value bucket of marks, floors, leases, numberings and checkpoints."""
 
 Listener = Callable[[], None]
+FaultListener = Callable[[Exception], Awaitable[None]]
 _PATIENCE_S = 60
 _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
 class Bus:
-    """One connection as one role. It reconnects for ever; `on_reconnect` listeners are called each time."""
+    """One connection as one role. It reconnects for ever, until it is closed, by us or by a broker's refusal.
+
+    `on_reconnect` listeners are called each time, `on_fault` listeners with each error that comes unasked.
+    """
 
     def __init__(self, role: str) -> None:
         self.role = role
         self.client = Client()
         self.js: JetStreamContext = self.client.jetstream(timeout=10)
         self.on_reconnect: list[Listener] = []
+        self.on_fault: list[FaultListener] = []
         self._connected = asyncio.Event()
         self._refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -92,9 +97,10 @@ class Bus:
         )
 
     async def _lost(self) -> None:
-        stood = self._connected.is_set()
-        self._connected.clear()
-        if stood and not self.client.is_closed:
+        if self.client.is_closed:
+            self._connected.set()  # who waits for it must learn that it will not come
+        elif self._connected.is_set():
+            self._connected.clear()
             _log.warning("nats connection lost", role=self.role)
 
     async def _found(self) -> None:
@@ -107,6 +113,8 @@ class Bus:
             self._refused.set_result(None)
         elif self._connected.is_set():
             _log.warning("nats error", role=self.role, reason=str(reason) or repr(reason))
+            for listener in list(self.on_fault):
+                await listener(reason)
 
     @classmethod
     @asynccontextmanager
@@ -132,12 +140,17 @@ class Bus:
         return self._connected.is_set() and bool(self.client.is_connected)
 
     async def until_connected(self) -> None:
-        """Wait for as long as the connection is down."""
+        """Wait for as long as the connection is down.
+
+        Raises ConnectError when it is closed: it will not be up again.
+        """
         if not self.client.is_connected:
             # The client refuses to send some time before it tells of the loss: who sends again until it is
             # done would never give it the time to.
             await self._lost()
         await self._connected.wait()
+        if self.client.is_closed:
+            raise ConnectError(f"nats: the connection of {self.role} is closed: {self.client.last_error}")
 
     async def state(self) -> State:
         """The shared key-value bucket."""

@@ -126,6 +126,19 @@ async def test_the_connection_counts_as_lost_from_when_the_client_refuses_to_sen
     await bus.close()
 
 
+async def test_who_waits_for_a_connection_that_is_closed_is_told(platform: Platform) -> None:
+    bus = await Bus.connect(platform.settings, "admin")
+    bus.client._status = Client.RECONNECTING
+    waiting = asyncio.create_task(bus.until_connected())
+    await asyncio.sleep(0)
+    await bus.close()
+    with pytest.raises(ConnectError, match="the connection of admin is closed"):
+        await waiting
+    with pytest.raises(ConnectError, match="the connection of admin is closed"):
+        await bus.until_connected()
+    assert not bus.connected
+
+
 @pytest.mark.parametrize("value", [0, "text", "☃", [1, [2]], {"a": None}, None, True, 2**62, 0.1, ""])
 async def test_a_value_is_read_as_it_was_put(state: State, venue: str, value: object) -> None:
     key = f"checkpoint.{venue}"
