@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from tapehouse.bus import Bus
+from tapehouse.clock import SECOND
 from tapehouse.errors import ConnectError
 
 _CREDIT = 64
@@ -59,14 +61,14 @@ class Pull:
         self._subscription = await self._bus.client.subscribe(
             self._inbox, cb=self._deliver, pending_msgs_limit=-1, pending_bytes_limit=-1
         )
-        self._bus.on_reconnect.append(self._reconnected)
+        self._bus.on_reconnect.append(self._interrupted)
         await self._ask()
 
     async def stop(self) -> None:
         """Stop asking; what was delivered and not taken is forgotten."""
-        if self._reconnected in self._bus.on_reconnect:
-            self._bus.on_reconnect.remove(self._reconnected)
-        if self._subscription is not None and not self._bus.client.is_closed and self._bus.connected:
+        if self._interrupted in self._bus.on_reconnect:
+            self._bus.on_reconnect.remove(self._interrupted)
+        if self._subscription is not None and not self._bus.client.is_closed:
             await self._subscription.unsubscribe()
         self._subscription = None
 
@@ -103,9 +105,16 @@ class Pull:
     async def _ask(self) -> None:
         count = _CREDIT - self._owed - len(self._queue)
         self._owed += count
-        request = {"batch": count, "expires": _EXPIRES_S * 10**9, "idle_heartbeat": _HEARTBEAT_S * 10**9}
+        request = {
+            "batch": count,
+            "expires": _EXPIRES_S * SECOND,
+            "idle_heartbeat": int(_HEARTBEAT_S * SECOND),
+        }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
-        await self._bus.client.publish(subject, json.dumps(request).encode(), self._inbox)
+        try:
+            await self._bus.client.publish(subject, json.dumps(request).encode(), self._inbox)
+        except NatsError:
+            self._interrupted()
 
     async def _deliver(self, message: Msg) -> None:
         status = (message.headers or {}).get("Status")
@@ -137,6 +146,6 @@ class Pull:
             return
         self._broken = f"status {status} {(message.headers or {}).get('Description', '')}".strip()
 
-    def _reconnected(self) -> None:
+    def _interrupted(self) -> None:
         self._broken = "the connection was lost"
         self._arrived.set()

@@ -22,7 +22,7 @@ class Broker:
     def __init__(self, folder: Path) -> None:
         self._home = Home(folder)
         self._port = Ports(self._home, {"nats": 0}).take("nats", 0)
-        self._process: asyncio.subprocess.Process | None = None
+        self.process: asyncio.subprocess.Process | None = None
         passwords = {user: nats.password(self._home, user) for user in nats.GRANTS}
         self.settings = Settings(
             home=self._home.folder, nats=Nats(url=f"nats://127.0.0.1:{self._port}", passwords=passwords)
@@ -40,7 +40,7 @@ class Broker:
         config = self._home.conf("nats") / "nats.conf"
         config.write_text(nats.configuration(self._home, self._port))
         with self._home.log("nats").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
+            self.process = await asyncio.create_subprocess_exec(
                 nats.binary(), "--config", str(config), stdout=log, stderr=log
             )
         bus = await Bus.connect(self.settings, "admin", _READY_S)
@@ -49,9 +49,9 @@ class Broker:
 
     async def kill(self) -> None:
         """SIGKILL; does nothing where it does not run."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
 
     async def provision(self, settings: Settings | None = None) -> None:
         """Make the streams, the state and the consumers."""
