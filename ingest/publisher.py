@@ -26,7 +26,7 @@ from tapehouse.errors import ConnectError, PublishError, TapehouseError
 _STREAM_FULL = {10077, 10076, 10047}  # maximum bytes or messages exceeded, insufficient storage
 _TRY_LATER = {503, 500}
 # The broker's limit is for headers and payload together, and it cuts off who exceeds it.
-_HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + 32
+_HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + 2 * hashlib.sha256().digest_size
 _log = structlog.get_logger()
 
 
@@ -107,7 +107,7 @@ class Publisher:
         size = len(payload)
         if size > self.largest:
             raise PublishError(f"publish: expected at most {self.largest} bytes, was {size}")
-        msg_id = hashlib.blake2b(payload, digest_size=16).hexdigest()
+        msg_id = hashlib.sha256(payload).hexdigest()
         async with self._moved:
             await self._moved.wait_for(lambda: self._failure or self._has_room(size))
             self._raise_failure()

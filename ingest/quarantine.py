@@ -6,6 +6,7 @@ sequence and its place in it, as 17.3.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import msgpack
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import NotFoundError
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from ingest.rejected import Rejected
 from tapehouse.bus import QUARANTINE, Bus, word
@@ -23,6 +24,9 @@ from tapehouse.clock import now_ns
 _ENTRIES = 500
 _BYTES = 256 * 2**10
 _ORIGINAL_MAX = 64 * 2**10
+_TEXT_MAX = 1_000
+_ANSWER_S = 2
+_AGAIN_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -55,15 +59,24 @@ class Entry:
         return int(self.id.partition(".")[0])
 
 
-def _pages(rejected: Iterable[Rejected]) -> Iterable[list[Rejected]]:
-    page: list[Rejected] = []
+def _bounded(item: Rejected) -> tuple[bytes, str, str]:
+    """(original, reason, where), none of them longer than a message can take hundreds of."""
+    reason, where = item.reason[:_TEXT_MAX], item.where[-_TEXT_MAX:]
+    if len(item.original) > _ORIGINAL_MAX:
+        return item.original[:_ORIGINAL_MAX], f"{reason} (original cut at 64 KB)", where
+    return item.original, reason, where
+
+
+def _pages(rejected: Iterable[Rejected]) -> Iterable[list[tuple[bytes, str, str]]]:
+    page: list[tuple[bytes, str, str]] = []
     size = 0
-    for item in rejected:
-        if page and (len(page) == _ENTRIES or size + len(item.original) > _BYTES):
+    for row in map(_bounded, rejected):
+        row_size = len(msgpack.packb(row))
+        if page and (len(page) == _ENTRIES or size + row_size > _BYTES):
             yield page
             page, size = [], 0
-        page.append(item)
-        size += min(len(item.original), _ORIGINAL_MAX)
+        page.append(row)
+        size += row_size
     if page:
         yield page
 
@@ -82,14 +95,8 @@ class Quarantine:
         Originals over 64 KB are cut, and their reason says so.
         """
         for page in _pages(rejected):
-            rows = [
-                (item.original, item.reason, item.where)
-                if len(item.original) <= _ORIGINAL_MAX
-                else (item.original[:_ORIGINAL_MAX], f"{item.reason} (original cut at 64 KB)", item.where)
-                for item in page
-            ]
-            await self._store(origin, now_ns(), rows)
-            self.count += len(rows)
+            await self._store(origin, now_ns(), page)
+            self.count += len(page)
 
     async def _store(self, origin: Origin, at_ns: int, rows: Sequence[tuple[bytes, str, str]]) -> None:
         """Publish one page until it is stored; the same rows of the same source again are stored once."""
@@ -98,8 +105,13 @@ class Quarantine:
         headers = {"Nats-Msg-Id": hashlib.blake2b(body, digest_size=16).hexdigest()}
         while True:
             try:
-                await self._bus.js.publish(subject, msgpack.packb([at_ns, body]), timeout=10, headers=headers)
+                await self._bus.js.publish(
+                    subject, msgpack.packb([at_ns, body]), timeout=_ANSWER_S, headers=headers
+                )
                 return
+            except NoStreamResponseError:
+                # The broker is there and its streams are not yet.
+                await asyncio.sleep(_AGAIN_S)
             except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError):
                 await self._bus.until_connected()
 
