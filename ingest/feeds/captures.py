@@ -105,21 +105,22 @@ class Capture:
         """What came of a block of lines, and how many of them were not blank."""
         messages: list[Message] = []
         numbers: list[int] = []
-        broken: list[tuple[int, Rejected]] = []
+        broken: list[Rejected] = []
         spans = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
         for number, (start, end) in enumerate(spans, lines.first):
             line = lines.data[start:end]
             received, _, message = line.partition(b" ")
-            if not lines.overlong and received.isdigit() and len(received) <= _DIGITS and message:
-                if (at := int(received)) < MAX_TS:
-                    messages.append((at, message))
-                    numbers.append(number)
-                    continue
+            sound = not lines.overlong and received.isdigit() and len(received) <= _DIGITS and message
+            if sound and (at := int(received)) < MAX_TS:
+                messages.append((at, message))
+                numbers.append(number)
+                continue
             if line.strip():
-                broken.append((number, Rejected(line, _reason(line, lines.overlong), self._where(number))))
+                broken.append(Rejected(line, _reason(line, lines.overlong), self._where(number)))
         found = parser.feed(messages, lambda place: self._where(numbers[place]))
         if broken:
-            found = Parsed(found.batches, (*found.rejected, *(item for _, item in broken)), found.ignored)
+            rejected = sorted((*found.rejected, *broken), key=_line)
+            found = Parsed(found.batches, tuple(rejected), found.ignored)
         return found, len(messages) + len(broken)
 
     def _where(self, line: int) -> str:
@@ -181,6 +182,10 @@ class Capture:
                 yield f"{kind}: without the venue's time, estimated from the time received"
         for kind in sorted(self._kinds - batches.keys()):
             yield f"{kind}: none in the first lines"
+
+
+def _line(item: Rejected) -> int:
+    return int(item.where.rpartition(" ")[2])
 
 
 def _reason(line: bytes, overlong: int) -> str:

@@ -12,6 +12,7 @@ from ingest.feeds import lines as line_reader
 from ingest.feeds.captures import Capture, open_capture
 from ingest.feeds.files import Piece
 from tapehouse.batch import Batch
+from tapehouse.clock import MILLISECOND
 from tapehouse.errors import SourceError
 from tapehouse.model import QUOTES, TRADES
 from tapehouse.wire import pack
@@ -89,8 +90,8 @@ def test_broken_lines_are_rejected_as_they_came(path: Path) -> None:
     write(path, line(0, trade(1)) + b"\n" + b"\n".join(bad) + b"\r\n" + line(1, trade(2)))
     with open_capture(path, "binance", ALL) as source:
         (piece,) = source.pieces()
-    assert sorted(item.original for item in piece.rejected) == sorted(bad)
-    assert {item.where for item in piece.rejected} == {f"{path.name} line {n}" for n in range(3, 9)}
+    assert [item.original for item in piece.rejected] == bad
+    assert [item.where for item in piece.rejected] == [f"{path.name} line {n}" for n in range(3, 9)]
     assert all("expected" in item.reason for item in piece.rejected)
     assert piece.batches[0].array("seq").tolist() == [1, 2]
     assert piece.rows_read == 8
@@ -106,10 +107,10 @@ def test_a_cut_gzip_gives_what_is_before_the_cut(tmp_path: Path) -> None:
     path = tmp_path / "ticks.gz"
     packed_whole = gzip.compress(b"".join(line(n, trade(n)) for n in range(10_000)))
     path.write_bytes(packed_whole[: len(packed_whole) // 2])
-    found = []
-    with open_capture(path, "binance", ALL) as source, pytest.raises(SourceError, match="cut"):
-        for piece in source.pieces():
-            found.append(piece)  # noqa: PERF402 - what came before the error is looked at
+    found: list[Piece] = []
+    pieces = open_capture(path, "binance", ALL).pieces()
+    with pytest.raises(SourceError, match="cut"):
+        found.extend(pieces)
     assert merged(found)["trades"].rows > 1_000
 
 
@@ -207,12 +208,13 @@ def test_a_real_capture_read_on_from_each_position() -> None:
 @needs_captures
 @pytest.mark.parametrize("path", captures(), ids=lambda path: path.name)
 def test_takers_trade_at_the_side_of_the_book_they_take(path: Path) -> None:
-    """Buyers trade at the last ask before the trade or above, sellers at the bid or below, nearly always."""
-    rows = merged(Capture(path, True, "binance", ["trades", "quotes"], None, 10**6).pieces())
+    """Nearly always. Quotes and trades overtake each other, on spot by some ms: the quote looked at is older."""
+    rows = merged(Capture(path, True, "binance", ["trades", "quotes"], None, MILLISECOND).pieces())
     trades, quotes = rows["trades"], rows["quotes"]
-    at = np.searchsorted(quotes.array("ts_recv"), trades.array("ts_recv")) - 1
+    before = trades.array("ts_recv") - 50 * MILLISECOND
+    at = np.searchsorted(quotes.array("ts_recv"), before) - 1
     side, price = trades.array("side")[at >= 0], trades.array("price")[at >= 0]
     middle = (quotes.array("bid") + quotes.array("ask"))[at[at >= 0]] / 2
     agree = np.sign(price - middle) == side
-    assert agree.mean() > 0.8
+    assert agree.mean() > 0.9
     assert set(side.tolist()) == {-1, 1}
