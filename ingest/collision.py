@@ -28,7 +28,8 @@ class Known:
 def known(reader: QuestReader, batch: Batch) -> Known:
     """Look a batch's rows up. Rows of accounts and of books are only told by their key.
 
-    ts_recv takes no part: the same trade may have been captured twice.
+    ts_recv takes no part: the same trade may have been captured twice. Of rows with one key, such as a trade
+    and its cancellation, the last one tells for all, for it is the one that stays.
     """
     none = np.zeros(batch.rows, np.bool_)
     times = batch.array("ts_event")
@@ -50,13 +51,20 @@ def known(reader: QuestReader, batch: Batch) -> Known:
     keys = [name for name in batch.kind.key if name != "venue"]
     values = [name for name in names if name not in keys]
     ours = as_frame(batch, names).with_row_index("row")
-    pairs = ours.join(pl.concat(pages), on=keys, how="inner", suffix="_stored")
+    pairs = ours.join(pl.concat(pages), on=keys, how="inner", suffix="_stored").sort("row")
     stored, same = none.copy(), none.copy()
     stored[pairs["row"].to_numpy()] = True
     alike = [pl.col(name).eq_missing(pl.col(f"{name}_stored")) for name in values]
-    equal = pairs.filter(pl.all_horizontal(alike)) if alike else pairs
+    equal = pairs.filter(pl.all_horizontal(True, *alike).last().over(keys))
     same[equal["row"].to_numpy()] = True
     return Known(stored, same)
+
+
+def row_keys(batch: Batch) -> list[tuple[object, ...]]:
+    """The key of each row."""
+    held = [batch.columns[name] for name in batch.kind.key if name != "venue"]
+    columns = [data.to_list() if isinstance(data, Strings) else np.asarray(data).tolist() for data in held]
+    return list(zip(*columns, strict=True))
 
 
 def _known_accounts(reader: QuestReader, batch: Batch, start_ns: int, end_ns: int) -> Known:
@@ -101,7 +109,6 @@ def refuse_overwriting(batch: Batch, found: Known) -> None:
 
 
 def _conflict(venue: str, symbol: str, ts_ns: int) -> ConflictError:
-
     return ConflictError(
         f"{symbol} on {venue} at {iso(ts_ns)}: expected the rows already stored there, was other rows",
         remedy="If the file continues what is stored, bring it in with --continue; if it is another source, "

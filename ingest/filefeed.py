@@ -18,7 +18,7 @@ import numpy as np
 import structlog
 
 from ingest.applied import until_written, wait_queryable
-from ingest.collision import known, refuse_overwriting, refuse_start_inside
+from ingest.collision import known, refuse_overwriting, refuse_start_inside, row_keys
 from ingest.feeds.blocks import Position
 from ingest.feeds.files import Piece
 from ingest.intake import Intake
@@ -118,6 +118,7 @@ class FileFeed:
         self.summary = Summary()
         """What became of the rows so far."""
         self._seen: set[str] = set()
+        self._corrected: set[tuple[object, ...]] = set()
         self._paced_from: tuple[int, float] | None = None
         self._numberings: dict[str, Numberings] = {}
 
@@ -254,9 +255,14 @@ class FileFeed:
         found = await self._asked(known, self._hot, batch)
         if self._source.numbering(batch.kind) == BY_TIME:
             refuse_overwriting(batch, found)
-        same, stored = int(found.same.sum()), int(found.stored.sum())
-        self.summary.duplicate += same
-        return (batch.take(~found.same) if same else batch), stored - same
+        same = found.same
+        if self._corrected:
+            # What is stored equal to this row is not what will be: an earlier row of its key is on its way.
+            same &= ~np.array([key in self._corrected for key in row_keys(batch)])
+        corrected = found.stored & ~same
+        self._corrected.update(row_keys(batch.take(corrected)))
+        self.summary.duplicate += int(same.sum())
+        return (batch.take(~same) if same.any() else batch), int(corrected.sum())
 
     async def _paced(self, batch: Batch) -> AsyncIterator[Batch]:
         """The rows as they fall due at the speed asked for, up to 10 ms of them at a time."""
