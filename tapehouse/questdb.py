@@ -14,7 +14,7 @@ from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.model import Column, Kind
 from tapehouse.settings import QuestDB
 
-PAGE_ROWS = 100_000
+PAGE_ROWS = 50_000
 TIME = pl.Datetime("ns", "UTC")
 _POLARS: dict[str, Any] = {
     "time": pl.Int64,
@@ -93,7 +93,7 @@ class QuestReader:
         """Rows of a kind of symbols with start_ns <= time < end_ns, ordered by (time, symbol, seq).
 
         All columns, or those in `names`, which begin with the time and hold symbol and seq. Frames of about
-        100,000 rows, times as Datetime(ns, UTC). A frame never ends inside a timestamp, so each is in order
+        50,000 rows, times as Datetime(ns, UTC). A frame never ends inside a timestamp, so each is in order
         though QuestDB orders by time alone.
         """
         chosen = kind.columns if names is None else tuple(kind.column(name) for name in names)

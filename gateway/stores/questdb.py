@@ -48,7 +48,7 @@ class QuestStore:
         return pl.concat(pages) if pages else frame(KINDS[query.kind].columns, [])
 
     def stream(self, query: Query) -> Iterator[pl.DataFrame]:
-        """The answer in frames of about 100,000 rows, none when it is empty; bars come as one frame."""
+        """The answer in frames of about 50,000 rows, none when it is empty; bars come as one frame."""
         if query.kind == "bars":
             yield self._bars(query)
         else:
