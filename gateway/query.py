@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tapehouse.clock import interval_named, iso
+from tapehouse.clock import MAX_TS, interval_named, iso
 from tapehouse.errors import UsageError
 from tapehouse.model import KINDS
 
@@ -36,8 +36,7 @@ class Query:
         for name in ("venue", "symbol"):
             if not getattr(self, name):
                 raise UsageError(f"{name}: expected a name, was nothing")
-        if self.start_ns >= self.end_ns:
-            raise UsageError(f"end: expected a time after {iso(self.start_ns)}, was {iso(self.end_ns)}")
+        self._check_span()
         if self.fill not in ("none", "flat"):
             raise UsageError(f"fill: expected none or flat, was {self.fill!r}")
         if self.kind == "bars":
@@ -48,3 +47,10 @@ class Query:
             raise UsageError(f"interval: {self.kind} have none, was {self.interval!r}")
         elif self.fill != "none":
             raise UsageError(f"fill: only bars can be filled, was {self.fill!r} for {self.kind}")
+
+    def _check_span(self) -> None:
+        for name, ns, last in (("start", self.start_ns, MAX_TS - 1), ("end", self.end_ns, MAX_TS)):
+            if not 0 <= ns <= last:
+                raise UsageError(f"{name}: expected 1970 to 2261, was {ns} ns")
+        if self.start_ns >= self.end_ns:
+            raise UsageError(f"end: expected a time after {iso(self.start_ns)}, was {iso(self.end_ns)}")

@@ -90,13 +90,14 @@ class QuestReader:
         end_ns: int,
         names: Sequence[str] | None = None,
     ) -> Iterator[pl.DataFrame]:
-        """Rows of a kind of symbols with start_ns <= time < end_ns, ordered by (time, symbol, seq).
+        """Rows of a kind of symbols with start_ns <= time < end_ns, in the order of the kind's key.
 
         All columns, or those in `names`, which begin with the time and hold symbol and seq. Frames of about
         50,000 rows, times as Datetime(ns, UTC). A frame never ends inside a timestamp, so each is in order
         though QuestDB orders by time alone.
         """
         chosen = kind.columns if names is None else tuple(kind.column(name) for name in names)
+        held = {column.name for column in chosen}
         columns = ", ".join(_selected(column) for column in chosen)
         places = ", ".join(["%s"] * len(symbols))
         statement = (
@@ -116,7 +117,7 @@ class QuestReader:
                 start_ns = times[-1]
                 rows = rows[: times.index(start_ns)]
             if rows:
-                yield frame(chosen, rows).sort(kind.time, "symbol", "seq")
+                yield frame(chosen, rows).sort([name for name in kind.key if name in held])
             if not full:
                 return
             limit = PAGE_ROWS

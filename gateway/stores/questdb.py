@@ -59,6 +59,13 @@ class QuestStore:
         assert query.interval is not None
         interval = INTERVALS[query.interval]
         first, last = _whole(interval, query.start_ns, query.end_ns)
+        bars = self._made(query, interval, first, last)
+        if query.fill == "none":
+            return bars
+        return self._filled(query, interval, bars, first, min(last, now_ns()))
+
+    def _made(self, query: Query, interval: Interval, first: int, last: int) -> pl.DataFrame:
+        """The bars of the rows from `first`, a bar's start, to `last` (exclusive)."""
         source = _SOURCES.get(interval.name, "bars_1m")
         time = "ts_event" if source is None else "ts"
         made = _OF_TRADES if source is None else _OF_BARS.format(view=source)
@@ -69,10 +76,22 @@ class QuestStore:
             f"SAMPLE BY {interval.questdb} ALIGN TO CALENDAR) ORDER BY bucket"
         )
         rows = self._reader.fetch(statement, [query.venue, query.symbol, first, last]) if first < last else []
-        bars = frame(BARS.columns, [(row[0], query.venue, query.symbol, *row[2:]) for row in rows])
-        if query.fill == "none":
-            return bars
-        return self._filled(query, interval, bars, first, min(last, now_ns()))
+        return frame(BARS.columns, [(row[0], query.venue, query.symbol, *row[2:]) for row in rows])
+
+    def _close_before(self, query: Query, interval: Interval, first: int) -> float | None:
+        """The close of the last bar that there is before `first`, a bar's start."""
+        source = _SOURCES.get(interval.name, "bars_1m")
+        table, time = ("trades", "ts_event") if source is None else (source, "ts")
+        counted = f"(flags & {int(NO_BAR)}) = 0 AND" if source is None else ""
+        found = self._reader.fetch(
+            f"SELECT cast({time} AS long) FROM {table} WHERE {counted} venue = %s AND symbol = %s "  # noqa: S608
+            f"AND {time} < cast(%s AS timestamp_ns) ORDER BY {time} DESC LIMIT 1",
+            [query.venue, query.symbol, first],
+        )
+        if not found:
+            return None
+        start = int(interval.bucket(np.array(found[0]))[0])
+        return float(self._made(query, interval, start, first)["close"][-1])
 
     def _filled(
         self, query: Query, interval: Interval, bars: pl.DataFrame, first: int, last: int
@@ -81,19 +100,13 @@ class QuestStore:
 
         A flat bar has no trades: its volumes are 0, its seqs null.
         """
-        before = self._reader.fetch(
-            "SELECT close FROM bars_1m WHERE venue = %s AND symbol = %s AND ts < cast(%s AS timestamp_ns) "
-            "ORDER BY ts DESC LIMIT 1",
-            [query.venue, query.symbol, first],
-        )
-        if not before and bars.is_empty():
+        before = self._close_before(query, interval, first)
+        if first >= last or (before is None and bars.is_empty()):
             return bars
-        starts = [first if before else int(bars["ts"].cast(pl.Int64)[0])]
+        starts = [int(bars["ts"].cast(pl.Int64)[0]) if before is None else first]
         while (following := int(interval.following(np.array([starts[-1]]))[0])) < last:
             starts.append(following)
-        close = pl.col("close").forward_fill()
-        if before:
-            close = close.fill_null(float(before[0][0]))
+        close = pl.col("close").forward_fill().fill_null(pl.lit(before, pl.Float64))
         return (
             pl.DataFrame({"ts": starts})
             .with_columns(pl.col("ts").cast(TIME))
