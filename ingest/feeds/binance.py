@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +24,7 @@ HELD = 1_000
 """Untimed messages that wait for the first timed one, at most."""
 HELD_SNAPSHOTS = 16
 """Snapshots that wait for a symbol, at most."""
+_TOGETHER = 1_024
 _QUOTE, _SNAPSHOT, _BARE_SNAPSHOT = "bookTicker without time", "snapshot", "snapshot without time"
 
 
@@ -32,6 +35,20 @@ class Parsed:
     batches: tuple[Batch, ...]
     rejected: tuple[Rejected, ...]
     ignored: dict[str, int]
+
+    @staticmethod
+    def joined(parts: Iterable[Parsed]) -> Parsed:
+        """What came of the messages of all parts, in order."""
+        batches: dict[str, list[Batch]] = {}
+        rejected: list[Rejected] = []
+        ignored: Counter[str] = Counter()
+        for part in parts:
+            for batch in part.batches:
+                batches.setdefault(batch.kind.name, []).append(batch)
+            rejected += part.rejected
+            ignored.update(part.ignored)
+        joined = tuple(Batch.concat(batches[kind]) for kind in sorted(batches))
+        return Parsed(joined, tuple(rejected), dict(ignored))
 
 
 class Parser:
@@ -91,7 +108,11 @@ class Parser:
 
     def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> Parsed:
         """The rows of messages in the order they were received; `where` names the place of one of them."""
-        return self._parse(messages, where, last=False)
+        # Decoded messages are dropped while they are still in the processor's caches.
+        return Parsed.joined(
+            self._parse(messages[start : start + _TOGETHER], partial(_moved, where, start), last=False)
+            for start in range(0, len(messages), _TOGETHER)
+        )
 
     def finish(self) -> Parsed:
         """The rows of what was held back: no more messages come."""
@@ -149,11 +170,12 @@ class Parser:
         named = [(start, symbol) for symbol in self._symbols]
         if len(named) < 2:
             firsts: dict[str, int] = {}
-            for event in (*EVENTS, _QUOTE):
-                found = [body.get("s") for _, _, body in call.rows[event]]
+            for form in FORMS:
+                name = "symbol" if form.startswith(_SNAPSHOT) else "s"
+                found = [body.get(name) for _, _, body in call.rows[form]]
                 for symbol in {symbol for symbol in found if type(symbol) is str}.difference(self._symbols):
                     if is_name(symbol):
-                        place = call.rows[event][found.index(symbol)][0]
+                        place = call.rows[form][found.index(symbol)][0]
                         firsts[symbol] = min(place, firsts.get(symbol, place))
             named += sorted((place, symbol) for symbol, place in firsts.items())
             self._symbols = [symbol for _, symbol in named[:2]]
@@ -189,13 +211,13 @@ class Parser:
     def _timed(self, call: Call, *, all_of_them: bool) -> tuple[Nanos, Nanos]:
         """Places, and receive clock less the venue's, of messages that tell the time: all or the last."""
         rows: list[Row] = []
-        for event in EVENTS:
-            rows += call.rows[event] if all_of_them else call.rows[event][-WINDOW:]
+        for form in (*EVENTS, _SNAPSHOT):
+            rows += call.rows[form] if all_of_them else call.rows[form][-WINDOW:]
         rows.sort(key=_first)
         try:
             sent = times("E", [body.get("E") for _, _, body in rows], 1)
         except Fault:
-            rows = [row for event in EVENTS for row in call.rows[event] if _tells_time(row[2])]
+            rows = [row for form in (*EVENTS, _SNAPSHOT) for row in call.rows[form] if _tells_time(row[2])]
             rows.sort(key=_first)
             sent = times("E", [body["E"] for _, _, body in rows], 1)
         places = np.array([place for place, _, _ in rows], np.int64)
@@ -245,6 +267,10 @@ class Parser:
             yield from self._halve(call, form, run[middle:], estimated)
         else:
             yield Batch(kind, self.venue, len(run), columns)
+
+
+def _moved(where: Callable[[int], str], start: int, place: int) -> str:
+    return where(start + place)
 
 
 def _first(row: Row) -> int:

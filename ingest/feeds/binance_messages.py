@@ -11,6 +11,7 @@ import orjson
 
 from ingest.feeds.binance_rows import OTHER_EVENTS
 from ingest.feeds.fields import shown
+from ingest.feeds.levels import ENDING, decoded
 from ingest.rejected import Rejected
 
 Message = tuple[int, bytes]
@@ -59,7 +60,7 @@ class Call:
         for received, message in self.messages:
             place += 1
             try:
-                body = orjson.loads(message)
+                body = decoded(message) if ENDING in message[-4:] else orjson.loads(message)
                 if "stream" in body:
                     body = body["data"]
                 lists[body.get("e")].append((place, received, body))

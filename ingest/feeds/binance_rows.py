@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.feeds.fields import Fault, doubles, expect_types, levels, longs, names, shown, truths
+from ingest.feeds.fields import Fault, doubles, expect_types, longs, names, shown, truths
+from ingest.feeds.levels import levels
 from ingest.validation import NULL_LONG
 from tapehouse.batch import ColumnData, Strings
 from tapehouse.clock import MAX_TS, MICROSECOND, MILLISECOND, Nanos

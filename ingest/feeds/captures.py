@@ -127,11 +127,8 @@ class Capture:
         return f"{self.name} line {line}"
 
     def _piece(self, found: list[Parsed], offset: int, line: int, rows: int, fraction: float) -> Piece:
-        batches: dict[str, list[Batch]] = {}
-        for parsed in found:
-            self.ignored.update(parsed.ignored)
-            for batch in parsed.batches:
-                batches.setdefault(batch.kind.name, []).append(batch)
+        all_of_it = Parsed.joined(found)
+        self.ignored.update(all_of_it.ignored)
         position: Any = {
             "offset": offset,
             "line": line,
@@ -139,13 +136,7 @@ class Capture:
             "ignored": dict(self.ignored),
             "parser": self._parser.state(),
         }
-        return Piece(
-            tuple(Batch.concat(batches[kind]) for kind in sorted(batches)),
-            tuple(item for parsed in found for item in parsed.rejected),
-            position,
-            rows,
-            fraction,
-        )
+        return Piece(all_of_it.batches, all_of_it.rejected, position, rows, fraction)
 
     def _fresh_parser(self) -> Parser:
         return Parser(self.venue, self._kinds, self._symbol, self._unit_ns)

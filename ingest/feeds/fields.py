@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
 from math import isinf
 from typing import Any
 
@@ -16,8 +15,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from tapehouse.batch import Lists, Strings
-from tapehouse.model import PRICE_MAX, SEQ_MAX, SIZE_MAX
+from tapehouse.batch import Strings
+from tapehouse.model import SEQ_MAX
 
 _DECIMALS = b"0123456789.-,"
 _DECIMAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
@@ -65,7 +64,7 @@ def doubles(name: str, values: Sequence[Any], low: float, high: float) -> NDArra
         expect_types(name, "a decimal in a string", values, str)
         raise
     # One JSON list of numbers is read much faster than each string by itself.
-    decoded = None if text.translate(None, _DECIMALS) else _decoded(text)
+    decoded = None if text.translate(None, _DECIMALS) else numbers_in(text)
     if decoded is None or len(decoded) != len(values):
         odd = next(value for value in values if not _DECIMAL.fullmatch(value) or isinf(float(value)))
         raise Fault(f"{name}: expected a decimal, was {shown(odd)}")
@@ -76,7 +75,8 @@ def doubles(name: str, values: Sequence[Any], low: float, high: float) -> NDArra
     return numbers
 
 
-def _decoded(text: bytes) -> list[float] | None:
+def numbers_in(text: bytes) -> list[float] | None:
+    """The numbers of a text with commas between; None when it holds anything else."""
     try:
         numbers: list[float] = orjson.loads(b"[%b]" % text)
     except orjson.JSONDecodeError:
@@ -105,18 +105,3 @@ def truths(name: str, values: Sequence[Any]) -> NDArray[np.bool_]:
     """true or false."""
     expect_types(name, "true or false", values, bool)
     return np.array(values, np.bool_)
-
-
-def levels(name: str, rows: Sequence[Any]) -> tuple[Lists, Lists]:
-    """Rows of [[price, size], ...], as prices and sizes."""
-    expect_types(name, "a list of levels", rows, list)
-    flat = list(chain.from_iterable(rows))
-    expect_types(name, "levels as [price, size]", flat, list)
-    if set(map(len, flat)) - {2}:
-        raise Fault(f"{name}: expected levels as [price, size], was one of another length")
-    numbers = doubles(name, list(chain.from_iterable(flat)), -PRICE_MAX, SIZE_MAX)
-    prices, sizes = numbers[0::2].copy(), numbers[1::2].copy()
-    if len(flat) and not (prices.max() <= PRICE_MAX and sizes.min() >= 0):
-        raise Fault(f"{name}: expected prices to {PRICE_MAX:g} and sizes from 0, was otherwise")
-    ends = np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)))
-    return Lists(prices, ends), Lists(sizes, ends)

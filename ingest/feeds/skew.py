@@ -39,13 +39,13 @@ class Skew:
         seen = np.concatenate((self._last, differences))
         before = len(self._last) + np.searchsorted(timed, untimed)
         self._last = seen[-WINDOW:].copy()
-        if not len(seen):
+        if not len(seen) or not len(untimed):
             return np.zeros(len(untimed), np.int64)
         counts, rows = np.unique(np.maximum(before, 1), return_inverse=True)
         medians = np.empty(len(counts), np.int64)
         full = counts >= WINDOW
         if full.any():
-            windows = np.lib.stride_tricks.sliding_window_view(seen, WINDOW)[counts[full] - WINDOW]
+            windows = seen[counts[full][:, None] - np.arange(WINDOW, 0, -1)]
             middle = WINDOW // 2
             medians[full] = np.partition(windows, middle, axis=1)[:, middle]
         for place in np.flatnonzero(~full):
