@@ -42,6 +42,8 @@ def values_of(column: Column, array: pa.Array) -> Values:
         if column.type == "symbol" and is_text(array.type.value_type):
             return _names(array)
         array = array.dictionary_decode()
+    if pa.types.is_timestamp(array.type) and column.type == "time":
+        return _timestamps(array)
     return _series(array)
 
 
@@ -87,18 +89,13 @@ def _series(array: pa.Array) -> pl.Series:
     types = pa.types
     if is_text(kind):
         return _text_series(array)
-    if types.is_timestamp(kind):
-        return _timestamps(array)
     if types.is_float16(kind):
-        array = array.cast(pa.float32())
-    elif types.is_decimal(kind) and not types.is_decimal128(kind):
-        array = array.cast(pa.string())
-    elif not (
-        types.is_primitive(kind)
-        and not (types.is_time(kind) or types.is_duration(kind) or types.is_interval(kind))
-    ):
-        return pl.Series([_unreadable(value) for value in array], dtype=pl.String)
-    return _polars(array)
+        return _polars(array.cast(pa.float32()))
+    if types.is_decimal(kind):
+        return _polars(array if types.is_decimal128(kind) else array.cast(pa.large_string()))
+    if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind):
+        return _polars(array)
+    return pl.Series([_unreadable(value) for value in array], dtype=pl.String)
 
 
 def _text_series(array: pa.Array) -> pl.Series:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from ingest.feeds import decimals
 from ingest.feeds.arrow import encode
 from ingest.feeds.blocks import UNREADABLE, Levels, Values
-from ingest.feeds.times import Reading, to_ns
+from ingest.feeds.times import DIGITS, Reading, to_ns
 from ingest.validation import NULL_LONG
 from tapehouse.batch import ColumnData, Lists, Strings
+from tapehouse.clock import MAX_TS, iso
 from tapehouse.model import Column
 
 Mask = NDArray[np.bool_]
@@ -50,6 +51,11 @@ def _shown(values: Values, row: int) -> str:
     elif isinstance(values, Strings):
         code = int(values.codes[row])
         value = None if code < 0 else values.values[code]
+    elif isinstance(values.dtype, pl.Datetime):
+        # Polars panics over one that its calendar does not hold.
+        value = values.to_physical()[row]
+        ns = None if value is None else value * 10 ** DIGITS[values.dtype.time_unit]
+        value = iso(ns) if ns is not None and 0 <= ns < MAX_TS else value
     else:
         value = values[row]
     if value is None or value == "":
@@ -127,14 +133,14 @@ def _empty(values: pl.Series) -> Mask:
 
 
 def _number_or_text(values: pl.Series) -> pl.Series:
-    """Numbers and text as they are, all else (dates, truth, bytes) as text that is no number."""
-    if values.dtype.is_numeric() or values.dtype == pl.String:
-        return values
-    return values.cast(pl.String, strict=False) if values.dtype.is_temporal() else _texts(values)
+    """Numbers and text as they are, all else as text that is no number."""
+    return values if values.dtype.is_numeric() else _texts(values)
 
 
 def _longs(column: Column, values: pl.Series, faults: Faults) -> NDArray[Any]:
     values = _number_or_text(values)
+    if values.dtype.is_decimal():
+        values = values.cast(pl.String)
     missing = values.is_null().to_numpy() | _empty(values)
     expected = "a whole number"
     if values.dtype == pl.String:
@@ -181,11 +187,11 @@ def _strings(column: Column, values: Values, faults: Faults) -> Strings:
 
 
 def _texts(values: pl.Series) -> pl.Series:
-    """Values as text; what is neither text, number, date nor truth becomes unreadable."""
+    """Values as text; what is neither text, number nor truth becomes unreadable."""
     kind = values.dtype
     if kind == pl.String:
         return values
-    if kind.is_numeric() or kind.is_temporal() or kind == pl.Boolean:
+    if kind.is_numeric() or kind == pl.Boolean:
         return values.cast(pl.String, strict=False)
     return pl.Series(
         [None if value is None else UNREADABLE + str(value) for value in values], dtype=pl.String

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -26,7 +27,7 @@ class ParquetReader:
     def __init__(self, name: str, source: Path | IO[bytes]) -> None:
         self._name = name
         self._source = source
-        with self._open(()) as file:
+        with _readable(f"{name}: no readable Parquet"), self._open(()) as file:
             self._groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             self._schema = file.schema_arrow
         self._total = sum(self._groups)
@@ -38,23 +39,15 @@ class ParquetReader:
         with self._open(self._dictionaries(wanted)) as file:
             for batch, behind in self._batches(file, names, start["row"] if start else 0):
                 places = np.arange(behind - batch.num_rows, behind) + 1
-                columns = {
-                    column.name: values_of(column, batch.column(names.index(source)))
-                    for column, source in wanted
-                }
-                fraction = behind / self._total
+                columns = {column.name: values_of(column, batch.column(source)) for column, source in wanted}
+                fraction = min(behind / max(self._total, 1), 1.0)
                 yield Block(columns, places, {}, _original(batch, behind), {"row": behind}, behind, fraction)
 
     def _open(self, dictionaries: tuple[str, ...]) -> pq.ParquetFile:
         # Without a buffer a column of a row group is read whole, which one group of 100 million rows forbids.
-        try:
-            return pq.ParquetFile(
-                self._source, read_dictionary=list(dictionaries), buffer_size=_BUFFER, pre_buffer=False
-            )
-        except (pa.ArrowException, OSError) as reason:
-            raise SourceError(
-                f"{self._name}: no readable Parquet: {reason}", remedy="Fetch or write the file again."
-            ) from reason
+        return pq.ParquetFile(
+            self._source, read_dictionary=list(dictionaries), buffer_size=_BUFFER, pre_buffer=False
+        )
 
     def _dictionaries(self, wanted: Wanted) -> tuple[str, ...]:
         """The columns of text that are wanted as names alone."""
@@ -75,21 +68,30 @@ class ParquetReader:
         """
         before = 0
         for groups, rows in _together(self._groups):
-            if before + rows > start:
-                try:
-                    parts = file.iter_batches(_ROWS, row_groups=groups, columns=names)
-                    for batch in [_joined(list(parts))] if len(groups) > 1 else parts:
-                        before += batch.num_rows
-                        if before > start:
-                            yield batch.slice(max(batch.num_rows - (before - start), 0)), before
-                except (pa.ArrowException, OSError) as reason:
-                    raise SourceError(
-                        f"{self._name}: damaged behind row {before}: {reason}",
-                        remedy="Fetch or write the file again.",
-                        row=before,
-                    ) from reason
-            else:
+            if before + rows <= start:
                 before += rows
+                continue
+            parts = file.iter_batches(_ROWS, row_groups=groups, columns=names)
+            if len(groups) > 1:
+                parts = _joined(parts)
+            while True:
+                with _readable(f"{self._name}: damaged behind row {before}"):
+                    batch = next(parts, None)
+                if batch is None:
+                    break
+                before += batch.num_rows
+                if before > start:
+                    yield batch.slice(max(batch.num_rows - (before - start), 0)), before
+
+
+@contextmanager
+def _readable(problem: str) -> Iterator[None]:
+    """Whatever pyarrow raises over a damaged file becomes a SourceError."""
+    try:
+        yield
+    # Names that are no UTF-8 are ValueErrors.
+    except (pa.ArrowException, OSError, ValueError) as reason:
+        raise SourceError(f"{problem}: {reason}", remedy="Fetch or write the file again.") from reason
 
 
 def _together(groups: list[int]) -> Iterator[tuple[list[int], int]]:
@@ -106,9 +108,9 @@ def _together(groups: list[int]) -> Iterator[tuple[list[int], int]]:
         yield run, total
 
 
-def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
-    return table.to_batches()[0]
+def _joined(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    table = pa.Table.from_batches(list(batches)).unify_dictionaries().combine_chunks()
+    yield from table.to_batches()
 
 
 def _original(batch: pa.RecordBatch, behind: int) -> Callable[[int], bytes]:

@@ -155,8 +155,8 @@ def _wholes_and_texts(values: pl.Series) -> tuple[pl.Series, pl.Series]:
         wholes = values.set((values % 1 != 0).fill_null(True), None).cast(pl.Int64, strict=False)
         # The shortest text that gives the same float is what was meant.
         return wholes, nothing if wholes.null_count() == 0 else values.cast(pl.String)
-    if values.dtype == pl.String:
-        texts = values.str.strip_chars()
+    if values.dtype == pl.String or values.dtype.is_decimal():
+        texts = values.cast(pl.String).str.strip_chars()
         return texts.cast(pl.Int64, strict=False), texts
     return nothing.cast(pl.Int64), nothing
 

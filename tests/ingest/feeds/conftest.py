@@ -67,7 +67,9 @@ Reading = Callable[..., Outcome]
 def read(tmp_path: Path) -> Reading:
     """Write content to a file, unless it is a file already, and read all of it as trades of SPY."""
 
-    def reading(content: bytes | str | Path, kind: Kind = TRADES, name: str = "ticks.csv", **how: Any) -> Outcome:
+    def reading(
+        content: bytes | str | Path, kind: Kind = TRADES, name: str = "ticks.csv", **how: Any
+    ) -> Outcome:
         path = content if isinstance(content, Path) else tmp_path / name
         if not isinstance(content, Path):
             path.write_bytes(content.encode() if isinstance(content, str) else content)

@@ -1,0 +1,53 @@
+import polars as pl
+import pyarrow as pa
+
+from ingest.feeds.arrow import encode, row_as_json, values_of
+from ingest.feeds.times import Reading, to_ns
+from tapehouse.batch import Strings
+from tapehouse.model import TRADES
+
+SECONDS = 1_723_161_256
+
+
+def test_seconds_that_would_wrap_round_are_no_times() -> None:
+    array = pa.array([2**62, -(2**62), SECONDS, None], pa.timestamp("s", "UTC"))
+    values = values_of(TRADES.column("ts_event"), array)
+    assert isinstance(values, pl.Series)
+    ns, ((bad, _),) = to_ns(values, Reading())
+    assert bad.tolist() == [True, True, False, True]
+    assert ns[2] == SECONDS * 10**9
+
+
+def test_a_dictionary_larger_than_its_rows_keeps_what_they_use() -> None:
+    names = pa.array([f"S{number}" for number in range(100)]).dictionary_encode()
+    for rows in (names.slice(98), pa.concat_arrays([names, names])):
+        values = values_of(TRADES.column("symbol"), rows)
+        assert isinstance(values, Strings)
+        assert values.to_list() == rows.to_pylist()
+    some = pa.DictionaryArray.from_arrays(pa.array([99, None, 3], pa.int8()), names.dictionary)
+    values = values_of(TRADES.column("symbol"), some)
+    assert isinstance(values, Strings)
+    assert values.to_list() == ["S99", None, "S3"]
+    assert len(values.values) == 2
+
+
+def test_encoded_text_keeps_its_nulls_wherever_they_are() -> None:
+    for texts in (["a", None], [None, "a"], [None, None], ["a", "a"], ["", "a", ""], []):
+        found = encode(pl.Series(texts, dtype=pl.String)).to_list()
+        assert found == texts
+
+
+def test_a_row_of_any_types_is_json() -> None:
+    columns = {
+        "at": pa.array([SECONDS], pa.timestamp("s", "UTC")),
+        "naive": pa.array([1], pa.timestamp("ns")),
+        "ancient": pa.array([-1], pa.timestamp("us", "UTC")),
+        "nan": pa.array([float("nan")]),
+        "bytes": pa.array([b"\xff"]),
+        "levels": pa.array([[1.5, None]]),
+        "nothing": pa.array([None]),
+    }
+    assert row_as_json(pa.RecordBatch.from_pydict(columns), 0) == (
+        b'{"at": "2024-08-08T23:54:16Z", "naive": "1970-01-01T00:00:00.000000001", "ancient": -1, "nan": "nan",'
+        rb' "bytes": "\\xff", "levels": [1.5, null], "nothing": null}'
+    )
