@@ -57,11 +57,18 @@ def encode(texts: pl.Series) -> Strings:
 def _names(array: pa.DictionaryArray) -> Strings:
     codes = _polars(array.indices).cast(pl.Int32).fill_null(-1).to_numpy()
     dictionary = array.dictionary
+    # Reading a damaged file, Arrow does not look whether indices point into the dictionary.
+    outside = (codes < -1) | (codes >= len(dictionary))
+    codes = np.where(outside, -1, codes)
     if len(dictionary) > len(codes):
         used, codes = np.unique(codes, return_inverse=True)
         absent = int(used[0] < 0)
         dictionary, codes = dictionary.take(pa.array(used[absent:])), codes.astype(np.int32) - absent
-    return Strings(tuple(_text(name) or "" for name in _bytes(dictionary)), codes)
+    names = [_text(name) or "" for name in _bytes(dictionary)]
+    if outside.any():
+        codes[outside] = len(names)
+        names.append(UNREADABLE + "damaged")
+    return Strings(tuple(names), codes)
 
 
 def _polars(array: pa.Array) -> pl.Series:

@@ -30,6 +30,9 @@ class ParquetReader:
         with _readable(f"{name}: no readable Parquet"), self._open(()) as file:
             self._groups = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             self._schema = file.schema_arrow
+            # A damaged name of a zone is found where it is looked at.
+            for kind in self._schema.types:
+                getattr(kind, "tz", None)
         self._total = sum(self._groups)
         self.names = tuple(self._schema.names)
 

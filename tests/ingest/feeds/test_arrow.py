@@ -31,6 +31,13 @@ def test_a_dictionary_larger_than_its_rows_keeps_what_they_use() -> None:
     assert len(values.values) == 2
 
 
+def test_indices_outside_their_dictionary_are_no_names() -> None:
+    names = pa.DictionaryArray.from_arrays(pa.array([1, 5, None, -3]), pa.array(["a", "b"]), safe=False)
+    values = values_of(TRADES.column("symbol"), names)
+    assert isinstance(values, Strings)
+    assert values.to_list() == ["b", "\0damaged", None, "\0damaged"]
+
+
 def test_encoded_text_keeps_its_nulls_wherever_they_are() -> None:
     for texts in (["a", None], [None, "a"], [None, None], ["a", "a"], ["", "a", ""], []):
         found = encode(pl.Series(texts, dtype=pl.String)).to_list()
