@@ -172,10 +172,9 @@ class Parser:
             firsts: dict[str, int] = {}
             for form in FORMS:
                 name = "symbol" if form.startswith(_SNAPSHOT) else "s"
-                found = [body.get(name) for _, _, body in call.rows[form]]
-                for symbol in {symbol for symbol in found if type(symbol) is str}.difference(self._symbols):
+                for symbol in _distinct(name, call.rows[form]).difference(self._symbols):
                     if is_name(symbol):
-                        place = call.rows[form][found.index(symbol)][0]
+                        place = next(row[0] for row in call.rows[form] if row[2].get(name) == symbol)
                         firsts[symbol] = min(place, firsts.get(symbol, place))
             named += sorted((place, symbol) for symbol, place in firsts.items())
             self._symbols = [symbol for _, symbol in named[:2]]
@@ -271,6 +270,13 @@ class Parser:
 
 def _moved(where: Callable[[int], str], start: int, place: int) -> str:
     return where(start + place)
+
+
+def _distinct(name: str, rows: list[Row]) -> set[Any]:
+    try:
+        return {body.get(name) for _, _, body in rows}
+    except TypeError:  # a list or an object is no name
+        return {body.get(name) for _, _, body in rows if isinstance(body.get(name), str)}
 
 
 def _first(row: Row) -> int:

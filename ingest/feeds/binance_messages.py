@@ -11,7 +11,7 @@ import orjson
 
 from ingest.feeds.binance_rows import OTHER_EVENTS
 from ingest.feeds.fields import shown
-from ingest.feeds.levels import ENDING, decoded
+from ingest.feeds.levels import LONG, decoded
 from ingest.rejected import Rejected
 
 Message = tuple[int, bytes]
@@ -54,13 +54,14 @@ class Call:
 
     def _sort(self) -> None:
         bare: list[Row] = []
+        loads = orjson.loads
         lists: dict[Any, list[Row]] = {event: self.rows[event] for event in EVENTS}
         lists[None] = bare
         place = -1
         for received, message in self.messages:
             place += 1
             try:
-                body = decoded(message) if ENDING in message[-4:] else orjson.loads(message)
+                body = loads(message) if len(message) <= LONG else decoded(message)
                 if "stream" in body:
                     body = body["data"]
                 lists[body.get("e")].append((place, received, body))

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ingest.feeds.fields import Fault, doubles, expect_types, longs, names, shown, truths
 from ingest.feeds.levels import levels
@@ -28,6 +27,7 @@ from tapehouse.model import DEPTH, PRICE_MAX, QUOTES, SIZE_MAX, TRADES, Flags, K
 Columns = dict[str, ColumnData]
 Bodies = Sequence[dict[str, Any]]
 
+_MILLISECONDS = MAX_TS // MILLISECOND
 _FIRST_MICROSECONDS = 10**14
 """Numbers from here on count microseconds (from 1973 on); below they count milliseconds (to 5138)."""
 
@@ -41,31 +41,25 @@ def _values(bodies: Bodies, *keys: str) -> list[list[Any]]:
 
 def times(name: str, values: Sequence[Any], unit_ns: int) -> Nanos:
     """The venue's clock, floored to its unit, as ns UTC."""
-    numbers = longs(name, values, 0, MAX_TS // MICROSECOND - 1)
-    fine = numbers >= _FIRST_MICROSECONDS
-    if not fine.any():
-        ts = _checked(name, numbers, MAX_TS // MILLISECOND - 1) * MILLISECOND
-    elif fine.all():
-        ts = numbers * MICROSECOND
+    numbers = longs(name, values, MAX_TS // MICROSECOND - 1)
+    if not len(numbers) or numbers.max() < _MILLISECONDS:
+        ts = numbers * MILLISECOND
     else:
-        coarse = _checked(name, np.where(fine, 0, numbers), MAX_TS // MILLISECOND - 1)
-        ts = np.where(fine, numbers * MICROSECOND, coarse * MILLISECOND)
+        fine = numbers >= _FIRST_MICROSECONDS
+        coarse = numbers[~fine]
+        if len(coarse) and coarse.max() >= _MILLISECONDS:
+            raise Fault(f"{name}: expected ms or us since 1970, was {coarse.max()}")
+        ts = numbers * np.where(fine, MICROSECOND, MILLISECOND)
     return ts if unit_ns == 1 else ts // unit_ns * unit_ns
-
-
-def _checked(name: str, numbers: NDArray[np.int64], high: int) -> NDArray[np.int64]:
-    if len(numbers) and numbers.max() > high:
-        raise Fault(f"{name}: expected ms or us since 1970, was {numbers.max()}")
-    return numbers
 
 
 def trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
     """`trade` messages; their ids rise by one within a symbol."""
     columns = _trades(bodies, received, unit_ns, "t")
     types = [body.get("X", "MARKET") for body in bodies]
-    expect_types("X", "an order type", types, str)
-    if set(types) != {"MARKET"}:
-        columns["conditions"] = names("X", types)
+    if types.count("MARKET") < len(types):
+        expect_types("X", "an order type", types, str)
+        names("X", types)
         off_book = np.array([kind != "MARKET" for kind in types])
         columns["conditions"] = Strings.of(None if kind == "MARKET" else kind for kind in types)
         columns["flags"] = np.where(off_book, np.int16(Flags.NOT_IN_BARS), np.int16(0))

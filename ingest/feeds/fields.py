@@ -43,16 +43,17 @@ def shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:60] + "..."
 
 
-def longs(name: str, values: Sequence[Any], low: int = 0, high: int = SEQ_MAX) -> NDArray[np.int64]:
-    """Whole numbers from low to high, inclusive."""
+def longs(name: str, values: Sequence[Any], high: int = SEQ_MAX) -> NDArray[np.int64]:
+    """Whole numbers from 0 to high, inclusive."""
     expect_types(name, "a whole number", values, int)
     try:
         numbers = np.array(values, np.int64)
     except OverflowError:
         numbers = None
-    if numbers is None or (len(numbers) and not (numbers.min() >= low and numbers.max() <= high)):
-        odd = next(value for value in values if not low <= value <= high)
-        raise Fault(f"{name}: expected {low} to {high}, was {odd}")
+    # Seen without a sign, a number below 0 is above all others.
+    if numbers is None or (len(numbers) and numbers.view(np.uint64).max() > high):
+        odd = next(value for value in values if not 0 <= value <= high)
+        raise Fault(f"{name}: expected 0 to {high}, was {odd}")
     return numbers
 
 

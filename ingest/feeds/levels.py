@@ -18,8 +18,8 @@ from ingest.feeds.fields import Fault, doubles, expect_types, numbers_in
 from tapehouse.batch import Lists
 from tapehouse.model import PRICE_MAX, SIZE_MAX
 
-ENDING = b"]}"
-"""Among the last four bytes of messages that end in levels."""
+LONG = 200
+"""Bytes from which a message is worth looking into for levels: about the longest trade or quote."""
 _KEYS = ((b',"b":[', b'],"a":[', "b", "a"), (b',"bids":[', b'],"asks":[', "bids", "asks"))
 _DIGITS, _MARKS = b"0123456789.-", b'"[]'
 _SHAPE = b"[" + b'["",""],' * 10_000
@@ -70,9 +70,18 @@ def _numbers(text: bytes) -> bytes | None:
     return text.translate(None, _MARKS) if usual else None
 
 
+def _as_numbers(row: list[Any]) -> Any:
+    numbers = _numbers(orjson.dumps(row))
+    return row if numbers is None else numbers
+
+
 def levels(name: str, rows: Sequence[Any]) -> tuple[Lists, Lists]:
     """Levels of many messages, decoded or as bytes, as prices and sizes."""
-    if set(map(type, rows)) == {bytes}:
+    kinds = set(map(type, rows))
+    if kinds == {bytes, list}:
+        rows = [row if type(row) is bytes else _as_numbers(row) for row in rows]
+        kinds = set(map(type, rows))
+    if kinds == {bytes}:
         found = numbers_in(b",".join(filter(None, rows)))
         if found is not None:
             counts = [(row.count(b",") + 1) // 2 if row else 0 for row in rows]
