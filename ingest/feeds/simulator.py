@@ -90,7 +90,12 @@ class Simulator:
 
     def due(self, position: int, now_ns: int) -> int:
         """The first position from `position` on that must not be emitted yet at `now_ns`."""
-        return self.timeline.due(position, now_ns)
+        block = position // self.profile.block
+        received = _kept(self._ticks, block, self._happened, 2).ts_recv
+        if received[-1] <= now_ns:
+            return self.timeline.due(position, now_ns)
+        within = int(np.searchsorted(received, now_ns, side="right"))
+        return max(position, block * self.profile.block + within)
 
     def _batch(self, rows: _Rows) -> Batch:
         count = len(rows.seq)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.feeds.binance import HELD, Parsed, Parser
@@ -441,6 +441,7 @@ def test_real_decimals_are_the_nearest_doubles() -> None:
 
 
 @given(st.lists(st.decimals(-(10**11), 10**11, allow_nan=False, places=8), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_any_decimal_is_the_nearest_double(prices: list[object]) -> None:
     batch = only(parse(*(SPOT_TRADE | {"t": i, "p": f"{price:f}"} for i, price in enumerate(prices))))
     assert batch.array("price").tolist() == [float(f"{price:f}") for price in prices]
@@ -470,6 +471,7 @@ POOL = [
     st.lists(st.integers(0, 30), max_size=6),
     st.sets(st.sampled_from(sorted(ALL)), min_size=1),
 )
+@settings(deadline=None)
 def test_cuts_change_nothing(bodies: list[tuple[object, int]], cuts: list[int], kinds: set[str]) -> None:
     messages = [message(body, NOW + later) for body, later in bodies]
     one = whole(Parser("binance", kinds), messages)
@@ -480,6 +482,7 @@ def test_cuts_change_nothing(bodies: list[tuple[object, int]], cuts: list[int], 
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes_are_a_row_or_a_reason(raw: bytes) -> None:
     parser = Parser("binance", ALL)
     parsed = whole(parser, [(NOW, raw)])

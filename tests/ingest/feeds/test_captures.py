@@ -145,7 +145,7 @@ MESSAGES = st.one_of(
 
 
 @given(st.lists(MESSAGES, min_size=1, max_size=60), st.integers(1, 7))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_reading_again_from_any_position_gives_what_followed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, messages: list[bytes], size: int
 ) -> None:

@@ -3,7 +3,7 @@ import random
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.feeds.fields import Fault
@@ -18,6 +18,7 @@ def message(bids: object, asks: object) -> bytes:
 
 
 @given(st.lists(st.tuples(BOOKS, BOOKS), min_size=1, max_size=6), st.booleans())
+@settings(deadline=None)
 def test_bytes_and_lists_give_the_same(books: list[tuple[object, object]], combined: bool) -> None:
     raw = [message(*book) for book in books]
     if combined:

@@ -50,7 +50,7 @@ def test_another_process_makes_the_same() -> None:
 
 
 @given(st.lists(st.integers(0, 30_000), max_size=8), st.sampled_from((1, 1_000, 1_000_000)))
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 def test_cuts_and_their_order_change_nothing(cuts: list[int], rate: int) -> None:
     whole = ticks(simulator(rate, late=0.1, duplicates=0.1).batch(0, 30_000))
     bounds = sorted({0, 30_000, *cuts})
@@ -89,6 +89,13 @@ def test_rows_are_sound() -> None:
     batch = simulator().batch(0, 50_000)
     assert not faults(batch, NOW + 60 * SECOND)
     assert batch.array("size").min() > 0
+
+
+@given(st.integers(0, 20_000), st.integers(-SECOND, 10 * SECOND))
+@settings(max_examples=50, deadline=None)
+def test_due_is_that_of_the_timeline(position: int, later: int) -> None:
+    sim = simulator(4_000)
+    assert sim.due(position, NOW + later) == sim.timeline.due(position, NOW + later)
 
 
 @pytest.mark.parametrize("rate", [1, 1_000, 20_000, 1_000_000])

@@ -12,7 +12,7 @@ RATES = st.one_of(st.integers(1, 1_000_000), st.sampled_from((1, 2, 7, 1_000, 99
 
 
 @given(RATES, st.integers(0, 10**6), st.integers(0, 10**12))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_times_never_fall(rate: int, block: int, seed: int) -> None:
     timeline = begin(Profile(seed=seed), rate, NOW)
     times = np.concatenate((timeline.block_times(block), timeline.block_times(block + 1)))
@@ -45,7 +45,7 @@ def test_ties_are_as_many_as_set() -> None:
 
 
 @given(RATES, st.integers(0, 10**7), st.integers(-5 * SECOND, 3600 * SECOND))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_due_is_the_first_position_received_later(rate: int, position: int, later: int) -> None:
     timeline = begin(Profile(), rate, NOW)
     due = timeline.due(position, NOW + later)
