@@ -86,7 +86,9 @@ class Source:
             raise
         self.has_seq = self._found.has("seq") or kind is ACCOUNT_TRADES
         """Whether rows bring their own number; where not, `seq` is 0 in all of them."""
-        self.seq_column = next((source for column, source in self._found.columns if column.name == "seq"), "id")
+        self.seq_column = next(
+            (source for column, source in self._found.columns if column.name == "seq"), "id"
+        )
         """The source's name for that number."""
         self.notes = (*self._found.notes, *notes, *self._absences())
         """What was recognised, guessed or ignored, and must be said."""

@@ -3,14 +3,19 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
-from ingest.feeds.files import Source, open_source
+from ingest.feeds import files
+from ingest.feeds import lines as line_reader
+from ingest.feeds.files import Piece, Source, open_source
+from ingest.rejected import Rejected
 from tapehouse.batch import Batch
-from tapehouse.model import TRADES
+from tapehouse.errors import SourceError, UsageError
+from tapehouse.model import BARS, TRADES, Kind
 
 EQUITIES = {"exchange": "venue"}
 
@@ -96,3 +101,120 @@ def test_trade_ids_become_seq_and_words_become_sides(market_data: Path) -> None:
         assert source.has_seq
         assert np.array_equal(batch.array("seq"), frame["trade_id"].to_numpy())
         assert np.array_equal(batch.array("side"), np.where(frame["side"].to_numpy() == "buy", 1, -1))
+
+
+CSV = "time,price,size\n1723161256172,1.5,1\n1723161256173,x,1\n1723161256174,2.5,1\n"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "ticks.csv"
+    path.write_text(CSV)
+    return path
+
+
+def test_what_was_guessed_is_said(path: Path) -> None:
+    with open_source(path, TRADES, "utp", "SPY") as source:
+        assert source.notes == (
+            "ts_event: read from column time",
+            "ts_event: column time read as milliseconds since 1970 (guessed)",
+            "ts_recv: none, equal to ts_event",
+            "seq: none, made from time",
+        )
+
+
+def test_a_rejected_row_says_where_it_was(path: Path) -> None:
+    with open_source(path, TRADES, "utp", "SPY") as source:
+        (piece,) = source.pieces()
+    (rejected,) = piece.rejected
+    assert rejected == Rejected(b"1723161256173,x,1", "price: expected a number, was 'x'", "ticks.csv line 3")
+    assert piece.rows_read == 3
+    assert piece.batches[0].array("price").tolist() == [1.5, 2.5]
+    assert piece.batches[0].venue == "utp"
+
+
+def test_values_out_of_the_models_bounds_are_rejected_with_their_line(path: Path) -> None:
+    path.write_text("ts,price,size\n1723161256,1.5,-1\n32503680000,1.5,1\n1723161256,1.5,2\n")
+    with open_source(path, TRADES, "utp", "SPY", time_unit="s") as source:
+        (piece,) = source.pieces()
+    assert [one.where for one in piece.rejected] == ["ticks.csv line 2", "ticks.csv line 3"]
+    assert piece.batches[0].array("size").tolist() == [2]
+
+
+def test_the_identity_is_that_of_the_content_and_of_how_it_is_read(path: Path) -> None:
+    def identity(kind: Kind = TRADES, venue: str = "utp", symbol: str = "SPY", **how: Any) -> str:
+        with open_source(path, kind, venue, symbol, **how) as source:
+            return source.identity
+
+    first = identity()
+    moved = path.with_name("moved")
+    path.rename(moved)
+    path.write_bytes(moved.read_bytes())
+    assert identity() == first
+    assert identity(mapping={"ts": "time"}) == first
+    others = [
+        identity(venue="other"),
+        identity(symbol="BAC"),
+        identity(time_unit="ms"),
+        identity(mapping={"price": "size", "size": "price"}),
+    ]
+    path.write_text(CSV + "1723161256175,2.5,1\n")
+    others.append(identity())
+    path.write_text(CSV.replace("2.5", "2.6"))
+    others.append(identity())
+    assert len({first, *others}) == len(others) + 1
+
+
+def test_a_change_at_either_end_of_a_large_file_gives_another_identity(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_WHOLE", 100)
+    monkeypatch.setattr(files, "_ENDS", 40)
+    monkeypatch.setattr(files, "_SAMPLE", 1)
+    identities = set()
+    text = "time,price,size\n" + "1723161256172,1.5,1\n" * 50
+    for content in (text, text.replace("172,1", "171,1", 1), text[:-2] + "2\n", text + "\n"):
+        path.write_text(content)
+        with open_source(path, TRADES, "utp", "SPY") as source:
+            identities.add(source.identity)
+    assert len(identities) == 4
+
+
+def test_a_cut_gzip_gives_its_good_rows_before_it_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "ticks.csv.gz"
+    rows = "".join(f"{1723161256172 + row},{row}.5,1\n" for row in range(200_000))
+    whole = gzip.compress(f"time,price,size\n{rows}".encode())
+    path.write_bytes(whole[: len(whole) * 2 // 3])
+    pieces: list[Piece] = []
+    with (
+        open_source(path, TRADES, "utp", "SPY") as source,
+        pytest.raises(SourceError, match="is cut") as caught,
+    ):
+        pieces.extend(source.pieces())
+    prices = [price for piece in pieces for price in piece.batches[0].array("price").tolist()]
+    assert caught.value.fields["line"] == pieces[-1].rows_read + 1
+    assert 100_000 < len(prices) < 150_000
+    assert prices == [row + 0.5 for row in range(len(prices))]
+
+
+def test_files_hold_four_kinds(path: Path) -> None:
+    with pytest.raises(UsageError, match="trades quotes depth account_trades in a file, was bars"):
+        open_source(path, BARS, "utp", "SPY")
+
+
+def test_a_capture_is_no_file_of_rows(tmp_path: Path) -> None:
+    path = tmp_path / "capture"
+    path.write_text('1723161255342172216 {"stream":"btcusdt@trade"}\n')
+    with pytest.raises(SourceError, match="was a capture"):
+        open_source(path, TRADES, "binance")
+
+
+def test_the_rows_of_a_file_whose_first_block_is_all_bad_are_read_all_the_same(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_reader, "LINES", 2)
+    path.write_text("time,price,size\n" + "bad\n" * 5 + "1723161256172,1.5,1\n")
+    with open_source(path, TRADES, "utp", "SPY") as source:
+        pieces = list(source.pieces())
+    assert sum(len(piece.rejected) for piece in pieces) == 5
+    assert sum(batch.rows for piece in pieces for batch in piece.batches) == 1
