@@ -24,7 +24,7 @@ HELD = 1_000
 """Untimed messages that wait for the first timed one, at most."""
 HELD_SNAPSHOTS = 16
 """Snapshots that wait for a symbol, at most."""
-_TOGETHER = 1_024
+_TOGETHER = 2_048
 _QUOTE, _SNAPSHOT, _BARE_SNAPSHOT = "bookTicker without time", "snapshot", "snapshot without time"
 
 

@@ -18,8 +18,8 @@ from ingest.feeds.fields import Fault, doubles, expect_types, numbers_in
 from tapehouse.batch import Lists
 from tapehouse.model import PRICE_MAX, SIZE_MAX
 
-LONG = 200
-"""Bytes from which a message is worth looking into for levels: about the longest trade or quote."""
+LONG = 300
+"""Bytes above which it is quicker to cut the levels out: more than any trade or quote has."""
 _KEYS = ((b',"b":[', b'],"a":[', "b", "a"), (b',"bids":[', b'],"asks":[', "bids", "asks"))
 _DIGITS, _MARKS = b"0123456789.-", b'"[]'
 _SHAPE = b"[" + b'["",""],' * 10_000
@@ -70,21 +70,25 @@ def _numbers(text: bytes) -> bytes | None:
     return text.translate(None, _MARKS) if usual else None
 
 
-def _as_numbers(row: list[Any]) -> Any:
-    numbers = _numbers(orjson.dumps(row))
-    return row if numbers is None else numbers
+def _as_numbers(row: Any) -> Any:
+    """Decoded levels as what `_numbers` makes of them; as they are where they are no plain levels."""
+    if type(row) is not list or set(map(type, row)) - {list}:
+        return row
+    try:
+        text = ",".join([price + "," + size for price, size in row])
+    except (TypeError, ValueError):
+        return row
+    return text.encode() if text.count(",") == max(2 * len(row) - 1, 0) else row
 
 
 def levels(name: str, rows: Sequence[Any]) -> tuple[Lists, Lists]:
     """Levels of many messages, decoded or as bytes, as prices and sizes."""
-    kinds = set(map(type, rows))
-    if kinds == {bytes, list}:
-        rows = [row if type(row) is bytes else _as_numbers(row) for row in rows]
-        kinds = set(map(type, rows))
-    if kinds == {bytes}:
-        found = numbers_in(b",".join(filter(None, rows)))
+    texts = [row if type(row) is bytes else _as_numbers(row) for row in rows]
+    if set(map(type, texts)) == {bytes}:
+        text = b",".join(filter(None, texts))
+        found = None if text.translate(None, _DIGITS + b",") else numbers_in(text)
         if found is not None:
-            counts = [(row.count(b",") + 1) // 2 if row else 0 for row in rows]
+            counts = [(text.count(b",") + 1) // 2 if text else 0 for text in texts]
             return _checked(name, np.array(found, np.float64), counts)
     return _one_by_one(name, [_pairs(row) if type(row) is bytes else row for row in rows])
 
