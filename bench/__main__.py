@@ -13,6 +13,11 @@ from typing import Any
 
 NAMES = ("ingest", "visible_latency", "views", "help")
 RESULTS = Path(__file__).with_name("RESULTS.md")
+_HEAD = f"""# Results
+
+Each section is made by the command it names, on {os.cpu_count()} cores, Python {platform.python_version()}. Absolute figures
+are those of a shared and noisy machine; the ratios, of turns taken in the same run, are the ones to look at.
+"""
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -22,25 +27,27 @@ def measured(name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One measurement by name, else all."""
+    """One measurement by name, else all; each brings its own section of RESULTS.md up to date."""
     if len(sys.argv) > 1:
         if sys.argv[1] not in NAMES:
             sys.exit(f"bench: expected one of {' '.join(NAMES)}, was {sys.argv[1]!r}")
-        print(json.dumps(measured(sys.argv[1])))
+        figures = measured(sys.argv[1])
+        record(figures)
+        print(json.dumps(figures))
         return
-    lines = [
-        "# Results\n",
-        f"Made by `make bench` on {os.cpu_count()} cores, Python {platform.python_version()}. Absolute times are",
-        "those of a shared and noisy machine; the ratios are the figures to look at.\n",
-    ]
     for name in NAMES:
         # A process each: none inherits another's memory or caches.
-        done = subprocess.run(
-            [sys.executable, "-m", "bench", name], stdout=subprocess.PIPE, text=True, check=True
-        )
-        figures = json.loads(done.stdout.splitlines()[-1])
-        lines += [f"## {name}", f"`make bench NAME={name}`\n", *_table(figures)]
-    RESULTS.write_text("\n".join(lines))
+        subprocess.run([sys.executable, "-m", "bench", name], check=True)
+
+
+def record(figures: dict[str, Any]) -> None:
+    """Write the section of one measurement; the other sections stay."""
+    kept = RESULTS.read_text() if RESULTS.exists() else ""
+    sections = {part.split("\n", 1)[0]: part for part in kept.split("\n## ")[1:]}
+    name = figures["name"]
+    sections[name] = f"{name}\n`make bench NAME={name}`\n\n" + "\n".join(_table(figures))
+    ordered = [f"\n## {sections[name].rstrip()}\n" for name in NAMES if name in sections]
+    RESULTS.write_text(_HEAD + "".join(ordered))
 
 
 def _table(figures: dict[str, Any]) -> list[str]:
