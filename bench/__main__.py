@@ -15,8 +15,9 @@ NAMES = ("ingest", "visible_latency", "views", "help")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = f"""# Results
 
-Each section is made by the command it names, on {os.cpu_count()} cores, Python {platform.python_version()}. Absolute figures
-are those of a shared and noisy machine; the ratios, of turns taken in the same run, are the ones to look at.
+Each section is made by the command it names, on {os.cpu_count()} cores, Python {platform.python_version()}.
+Absolute figures are those of a shared and noisy machine; the ratios, of turns taken in the same run, are
+the ones to look at.
 """
 
 
