@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 
 from ingest.feeds.simulator import VENUE, Simulator
-from ingest.feeds.simulator_file import open_timeline
+from ingest.feeds.simulator_file import load, open_timeline
 from ingest.feeds.timeline import Profile, Timeline
 from ingest.intake import Intake
 from ingest.publisher import Publisher
@@ -22,12 +22,15 @@ from tapehouse.settings import Settings
 
 TIMELINE = "simulator.json"
 CHECKPOINT = "checkpoint.sim"
-AHEAD = 4_000_000
-"""Positions published beyond the saved checkpoint, at most."""
 _STEP_S = 0.01
 _STEP_POSITIONS = 50_000
 _SAVE_EVERY_S = 0.5
 _ORIGIN = Origin("trades", VENUE, "the simulator", {"format": "row"})
+
+
+def ahead(rate: int) -> int:
+    """Positions that a run at `rate` a second publishes beyond its saved checkpoint, at most."""
+    return max(5_000, 4 * rate)
 
 
 class SimFeed:
@@ -52,9 +55,8 @@ class SimFeed:
             intake = Intake(publisher, Quarantine(self._bus), self._settings.shards)
             while True:
                 began = loop.time()
-                until = min(
-                    simulator.due(position, now_ns()), position + _STEP_POSITIONS, self._saved + AHEAD
-                )
+                limit = min(position + _STEP_POSITIONS, self._saved + ahead(self._settings.simulator.rate))
+                until = min(simulator.due(position, now_ns()), limit)
                 if until > position:
                     await self._emit(simulator, intake, position, until)
                     position = until
@@ -67,12 +69,14 @@ class SimFeed:
     def _timeline(self) -> Timeline:
         asked = self._settings.simulator
         profile = Profile(seed=asked.seed, symbols=asked.symbols, late=asked.late, duplicates=asked.duplicate)
+        path = self._settings.home / TIMELINE
+        before = load(path)
         return open_timeline(
-            self._settings.home / TIMELINE,
+            path,
             profile,
             asked.rate,
             checkpoint=self._saved,
-            bound=AHEAD,
+            bound=ahead(before.rate if before else asked.rate),
             now_ns=now_ns(),
         )
 
