@@ -129,7 +129,7 @@ def _fault(error: QuestDBError) -> tuple[int | None, str] | None:
     if "table does not exist" in reason or "does not exist, creating new columns is disabled" in reason:
         raise TapehouseError(
             f"questdb: the schema is behind: {reason}",
-            remedy="Apply the migrations: restart the platform, or run `tapehouse run migrate`.",
+            remedy="Start the platform again: `tapehouse up` applies the migrations.",
         ) from error
     return answer.get("line"), f"questdb: {reason}"
 
