@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import structlog
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -33,6 +34,21 @@ _T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
+class _Client(Client):
+    """A client whose requests can be cancelled.
+
+    It waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes together with the
+    answer: a task asked to end would go on for ever.
+    """
+
+    async def request(self, *args: Any, **kwargs: Any) -> Msg:
+        asking = asyncio.ensure_future(super().request(*args, **kwargs))
+        try:
+            return await asyncio.shield(asking)
+        finally:
+            asking.cancel()
+
+
 class Bus:
     """One connection as one role. It reconnects for ever, until it is closed, by us or by a broker's refusal.
 
@@ -41,7 +57,7 @@ class Bus:
 
     def __init__(self, role: str) -> None:
         self.role = role
-        self.client = Client()
+        self.client = _Client()
         self.js: JetStreamContext = self.client.jetstream(timeout=10)
         self.on_reconnect: list[Listener] = []
         self.on_fault: list[FaultListener] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -89,6 +90,23 @@ async def test_a_connecting_that_is_cancelled_leaves_nothing_behind(platform: Pl
     with pytest.raises(asyncio.CancelledError):
         await connecting
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_task_that_asks_can_be_cancelled_at_any_moment(state: State, venue: str) -> None:
+    chance = random.Random(1)
+
+    async def ask() -> None:
+        while True:
+            await state.put(f"checkpoint.{venue}", await state.get(f"checkpoint.{venue}"))
+
+    for _ in range(200):
+        asking = asyncio.create_task(ask())
+        await asyncio.sleep(0.0005)
+        for _ in range(chance.randrange(20)):
+            await asyncio.sleep(0)
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=_DEADLINE_S)
+        assert done, "the task did not end"
 
 
 async def test_a_lost_connection_is_found_again_and_told(broker: Broker) -> None:
