@@ -70,13 +70,23 @@ class Marks:
             before = time.monotonic() - quiet_s
             for day, mark in list(self._open.items()):
                 if mark.seq <= recorded_seq and mark.touched_s <= before:
-                    del self._open[day]
-                    await self._put(day, mark.seq, False)
+                    await self._closed(day, mark)
 
     async def _opened(self, day: Day, seq: int) -> None:
         async with self._changing:
             await self._put(day, seq, True)
             self._open[day] = _Open(seq, time.monotonic())
+
+    async def _closed(self, day: Day, mark: _Open) -> None:
+        # Taken out first: who touches it meanwhile waits to open it again.
+        del self._open[day]
+        stored = False
+        try:
+            await self._put(day, mark.seq, False)
+            stored = True
+        finally:
+            if not stored:
+                self._open[day] = mark
 
     async def _put(self, day: Day, seq: int, is_open: bool) -> None:
         await self._state.put(mark_key(*day, self._shard), [self._created_ns, seq, is_open])

@@ -101,24 +101,25 @@ class Writer:
     async def run(self) -> None:
         """Write until cancelled; every interruption is logged and begun again from the floor."""
         state = await self._bus.state()
-        try:
-            async with Lease(state, f"writer.{self._shard}", self._settings.writer.lease_s) as lease:
-                writing = asyncio.create_task(self._write(state))
-                losing = asyncio.create_task(lease.lost.wait())
-                try:
-                    await asyncio.wait((writing, losing), return_when=asyncio.FIRST_COMPLETED)
-                    if writing.done():
-                        writing.result()
-                    raise ConnectError(
-                        f"writer {self._shard}: the lease was lost", remedy="Another writer has the shard."
-                    )
-                finally:
-                    for task in (writing, losing):
-                        task.cancel()
-                    await asyncio.gather(writing, losing, return_exceptions=True)
-        finally:
-            self._thread.shutdown(wait=True)
-            self._hot.close()
+        async with Lease(state, f"writer.{self._shard}", self._settings.writer.lease_s) as lease:
+            writing = asyncio.create_task(self._write(state))
+            losing = asyncio.create_task(lease.lost.wait())
+            try:
+                await asyncio.wait((writing, losing), return_when=asyncio.FIRST_COMPLETED)
+                if writing.done():
+                    writing.result()
+                raise ConnectError(
+                    f"writer {self._shard}: the lease was lost",
+                    remedy="NATS was away for the length of the lease, or another writer has the shard.",
+                )
+            finally:
+                for task in (writing, losing):
+                    task.cancel()
+                await asyncio.gather(writing, losing, return_exceptions=True)
+                # What is on its way to QuestDB lands before another writer goes on: it would be older rows
+                # over newer ones.
+                await asyncio.to_thread(self._thread.shutdown)
+                self._hot.close()
 
     async def _write(self, state: State) -> None:
         failures = 0

@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pytest
 
 from ingest import hotstore
 from ingest.hotstore import BadRow, HotStore
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.model import ACCOUNT_TRADES, BARS, DEPTH, GAPS, TICKS, TRADES, Kind
 from tapehouse.questdb import QuestReader
 from tests.batches import DECIMAL_MAX, START, batch, decimals
 from tests.conftest import Platform
+from tests.stored import by_key, expected, stored
 
-Row = dict[str, Any]
 # The client thinks of a loop, where there are tests.
 pytestmark = pytest.mark.filterwarnings("ignore:questdb.Sender. Detected a burst of reconnections")
 
@@ -38,46 +36,6 @@ def reader(provisioned: Platform) -> Iterator[QuestReader]:
         yield reader
 
 
-def _read(reader: QuestReader, kind: Kind, where: str, value: object) -> list[Row]:
-    """The rows stored, as the database gives them, times in ns."""
-    reader.wait_applied(kind.name)
-    columns = ", ".join(
-        f"cast({column.name} AS long)" if column.type == "time" else column.name for column in kind.columns
-    )
-    found = reader.fetch(f"SELECT {columns} FROM {kind.name} WHERE {where} = %s", [value])
-    return [dict(zip(kind.names, row, strict=True)) for row in found]
-
-
-def _expected(batch: Batch) -> list[Row]:
-    """The rows of a batch as the database should give them."""
-    rows: list[Row] = [
-        {"venue": batch.venue} if "venue" in batch.kind.names else {} for _ in range(batch.rows)
-    ]
-    for column in batch.kind.columns:
-        if column.name == "venue":
-            continue
-        data = batch.columns[column.name]
-        for index, row in enumerate(rows):
-            row[column.name] = _value(data, index)
-    return rows
-
-
-def _value(data: Any, index: int) -> object:
-    if isinstance(data, Strings):
-        return data.slice(index, index + 1).to_list()[0]
-    if isinstance(data, Lists):
-        return data.row(index).tolist()
-    if data.dtype.kind == "V":
-        number = int.from_bytes(data[index].tobytes(), "little", signed=True)
-        return Decimal(f"{number}e-18")
-    value = data[index].item()
-    return None if value != value or value == NULL_LONG else value
-
-
-def _by_key(rows: list[Row], kind: Kind) -> list[Row]:
-    return sorted(rows, key=lambda row: [str(row[name]) for name in kind.key])
-
-
 @pytest.mark.parametrize("kind", TICKS, ids=lambda kind: kind.name)
 def test_rows_of_every_kind_are_read_back_as_they_were(
     hot: HotStore, reader: QuestReader, kind: Kind, venue: str
@@ -90,9 +48,7 @@ def test_rows_of_every_kind_are_read_back_as_they_were(
             where, value = "account_id", int(written.array("account_id")[0])
             written.columns["account_id"] = np.full(rows, value)
         assert hot.commit([written]) == []
-        # The last of equal keys wins.
-        last = {tuple(row[name] for name in kind.key): row for row in _expected(written)}
-        assert _by_key(_read(reader, kind, where, value), kind) == _by_key([*last.values()], kind)
+        assert by_key(stored(reader, kind, where, value), kind) == expected(written)
 
 
 def test_amounts_are_exact_to_38_digits(hot: HotStore, reader: QuestReader) -> None:
@@ -102,7 +58,7 @@ def test_amounts_are_exact_to_38_digits(hot: HotStore, reader: QuestReader) -> N
     written.columns["id"] = np.arange(len(numbers))
     written.columns["amount"] = decimals(numbers)
     assert hot.commit([written]) == []
-    found = {row["id"]: row["amount"] for row in _read(reader, ACCOUNT_TRADES, "account_id", 4_711)}
+    found = {row["id"]: row["amount"] for row in stored(reader, ACCOUNT_TRADES, "account_id", 4_711)}
     assert found == {index: Decimal(f"{number}e-18") for index, number in enumerate(numbers)}
 
 
@@ -112,7 +68,7 @@ def test_names_of_all_kinds_and_no_name_are_kept(hot: HotStore, reader: QuestRea
     written.columns["seq"] = np.arange(len(names))
     written.columns["conditions"] = Strings.of(names)
     assert hot.commit([written]) == []
-    found = {row["seq"]: row["conditions"] for row in _read(reader, TRADES, "venue", venue)}
+    found = {row["seq"]: row["conditions"] for row in stored(reader, TRADES, "venue", venue)}
     assert found == dict(enumerate(names))
 
 
@@ -120,7 +76,7 @@ def test_a_column_without_any_name_is_null(hot: HotStore, reader: QuestReader, v
     written = batch(TRADES, 3, venue=venue)
     written.columns["exchange"] = Strings.constant(None, 3)
     assert hot.commit([written]) == []
-    assert {row["exchange"] for row in _read(reader, TRADES, "venue", venue)} == {None}
+    assert {row["exchange"] for row in stored(reader, TRADES, "venue", venue)} == {None}
 
 
 def test_books_with_and_without_levels_are_kept(hot: HotStore, reader: QuestReader, venue: str) -> None:
@@ -133,7 +89,7 @@ def test_books_with_and_without_levels_are_kept(hot: HotStore, reader: QuestRead
         assert hot.commit([written]) == []
         found = {
             row["snapshot"]: row["ask_sizes"]
-            for row in _read(reader, DEPTH, "venue", venue)
+            for row in stored(reader, DEPTH, "venue", venue)
             if row["seq"] == seq
         }
         assert found == {True: levels[0], False: levels[1]}
@@ -147,8 +103,8 @@ def test_batches_of_several_venues_are_one_transaction(
         part.columns["seq"] = np.arange(5) + 5 * place
     assert hot.commit(parts) == []
     for own in (f"{venue}0", f"{venue}1"):
-        expected = [row for part in parts if part.venue == own for row in _expected(part)]
-        assert _by_key(_read(reader, TRADES, "venue", own), TRADES) == _by_key(expected, TRADES)
+        written = expected(*(part for part in parts if part.venue == own))
+        assert by_key(stored(reader, TRADES, "venue", own), TRADES) == written
 
 
 def test_what_is_committed_twice_is_there_once(hot: HotStore, reader: QuestReader, venue: str) -> None:
@@ -156,7 +112,7 @@ def test_what_is_committed_twice_is_there_once(hot: HotStore, reader: QuestReade
     written.columns["seq"] = np.arange(20)
     for _ in range(3):
         assert hot.commit([written]) == []
-    assert len(_read(reader, GAPS, "venue", venue)) == 20
+    assert len(stored(reader, GAPS, "venue", venue)) == 20
 
 
 def _spoilt(rows: int, venue: str, bad: list[int]) -> Batch:
@@ -174,8 +130,8 @@ def test_a_row_that_questdb_refuses_is_set_aside_and_the_others_are_in(
     refused = hot.commit([_spoilt(10, venue, bad)])
     assert sorted(one.row for one in refused) == bad
     assert all(one.reason.startswith("questdb: ") and "flags" in one.reason for one in refused)
-    stored = sorted(row["seq"] for row in _read(reader, TRADES, "venue", venue))
-    assert stored == [row for row in range(10) if row not in bad]
+    seqs = sorted(row["seq"] for row in stored(reader, TRADES, "venue", venue))
+    assert seqs == [row for row in range(10) if row not in bad]
 
 
 def test_a_refused_row_is_counted_over_all_batches_given(
@@ -183,7 +139,7 @@ def test_a_refused_row_is_counted_over_all_batches_given(
 ) -> None:
     parts = [_spoilt(5, venue, []), _spoilt(7, f"{venue}2", [3]), _spoilt(5, venue, [])]
     assert [one.row for one in hot.commit(parts)] == [8]
-    assert len(_read(reader, TRADES, "venue", f"{venue}2")) == 6
+    assert len(stored(reader, TRADES, "venue", f"{venue}2")) == 6
 
 
 def test_a_decimal_too_large_and_a_time_too_late_are_refused_by_name(
@@ -200,7 +156,7 @@ def test_a_decimal_too_large_and_a_time_too_late_are_refused_by_name(
     [refused] = hot.commit([late])
     assert refused == BadRow(1, refused.reason)
     assert "timestamp" in refused.reason
-    assert len(_read(reader, TRADES, "venue", venue)) == 1
+    assert len(stored(reader, TRADES, "venue", venue)) == 1
 
 
 def test_where_questdb_names_no_row_the_rows_are_halved(
@@ -210,7 +166,7 @@ def test_where_questdb_names_no_row_the_rows_are_halved(
     monkeypatch.setattr(hotstore, "_fault", lambda error: (fault := named(error)) and (None, fault[1]))
     refused = hot.commit([_spoilt(40, venue, [0, 7, 8, 39])])
     assert sorted(one.row for one in refused) == [0, 7, 8, 39]
-    assert len(_read(reader, TRADES, "venue", venue)) == 36
+    assert len(stored(reader, TRADES, "venue", venue)) == 36
 
 
 def test_a_connection_goes_on_after_a_refusal_and_after_closing(
