@@ -18,6 +18,7 @@ import numpy as np
 import structlog
 from nats.errors import Error as NatsError
 
+from ingest import purging
 from ingest.floor import Floor, Trail, floor_key, unclean
 from ingest.hotstore import HotStore
 from ingest.intake import ROW_READER, row_json
@@ -39,6 +40,7 @@ from tapehouse.wire import unpack
 
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _PURGE_EVERY_S = 30
+_WATCH_EVERY_S = 2
 _RECORD_EVERY_S = 0.05
 _CLOSE_EVERY_S = 0.5
 _SETTLE_S = 2
@@ -148,6 +150,7 @@ class Writer:
                 tasks.create_task(self._commit_all(marked))
                 tasks.create_task(self._record(state))
                 tasks.create_task(self._purge(state))
+                tasks.create_task(self._watch())
         finally:
             await self._pull.stop()
             await self._settle(state)
@@ -204,11 +207,14 @@ class Writer:
             for kind, batches in group.by_kind.items():
                 await self._commit(kind, batches)
             await self._bus.client.publish(group.last.ack, b"+ACK")
-            self._floor = replace(
-                self._floor, seq=group.last.seq, trail=self._trail.note(group.last.seq, time.monotonic())
-            )
-            self._floor_moved.set()
+            self._advance(group.last.seq)
             self._health.wrote(group.rows, group.last.stored_ns, self._quarantine.count)
+
+    def _advance(self, seq: int) -> None:
+        """Everything up to `seq` is committed."""
+        seq = max(seq, self._floor.seq)
+        self._floor = replace(self._floor, seq=seq, trail=self._trail.note(seq, time.monotonic()))
+        self._floor_moved.set()
 
     async def _commit(self, kind: Kind, batches: list[Batch]) -> None:
         loop = asyncio.get_running_loop()
@@ -261,14 +267,24 @@ class Writer:
         self._recorded = floor.seq
 
     async def _purge(self, state: State) -> None:
-        """Free the stream below the floor of every durable consumer and the trail of every writer."""
+        """Free the stream below what everyone has done with."""
         while True:
             await asyncio.sleep(_PURGE_EVERY_S)
+            last = await purging.end(self._bus)
+            if await purging.last_of(self._bus, f"ticks.*.*.{self._shard}") <= self._floor.seq:
+                # Up to there all is committed, for there is nothing more of this shard.
+                self._advance(last)
+                await self._record_floor(state)
             floors = [await state.get(floor_key(shard)) for shard in range(self._settings.shards)]
-            if not all(floor and floor["created_ns"] == self._floor.created_ns for floor in floors):
+            await purging.purge(self._bus, floors, self._floor.created_ns)
+
+    async def _watch(self) -> None:
+        """End the session when QuestDB was started anew: its client finds it back and says nothing."""
+        while True:
+            await asyncio.sleep(_WATCH_EVERY_S)
+            try:
+                start_ns = await self._hot_start_ns()
+            except (ConnectError, TimeoutError):
                 continue
-            consumers = await self._bus.js.consumers_info(TICKS)
-            acked = [info.ack_floor.stream_seq if info.ack_floor else 0 for info in consumers]
-            lowest = min([floor["trail"] for floor in floors] + acked)
-            if lowest > 0:
-                await self._bus.js.purge_stream(TICKS, seq=lowest + 1)
+            if start_ns != self._floor.hot_start_ns:
+                raise HotStoreRestartedError("questdb was started anew")

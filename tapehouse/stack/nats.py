@@ -70,6 +70,7 @@ GRANTS: dict[str, Grant] = {
             "$KV.state.lease.>",
             *_reads("KV_state"),
             "$JS.API.STREAM.INFO.TICKS",
+            "$JS.API.STREAM.MSG.GET.TICKS",
             "$JS.API.STREAM.PURGE.TICKS",
             "$JS.API.CONSUMER.LIST.TICKS",
             "$JS.API.CONSUMER.INFO.TICKS.*",

@@ -1,0 +1,58 @@
+"""Freeing the stream below what everyone has done with.
+
+Who has no message left has done with all there are, wherever the last one of its own was: a shard without
+ticks must not keep the stream full.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nats.js.api import ConsumerInfo
+from nats.js.errors import NotFoundError
+
+from tapehouse.bus import TICKS, Bus
+
+
+async def end(bus: Bus) -> int:
+    """The last sequence of the stream."""
+    return (await bus.js.stream_info(TICKS)).state.last_seq
+
+
+async def last_of(bus: Bus, subjects: str) -> int:
+    """The last message under subjects; 0 when there is none."""
+    try:
+        return (await bus.js.get_last_msg(TICKS, subjects)).seq or 0
+    except NotFoundError:
+        return 0
+
+
+async def purge(bus: Bus, floors: list[dict[str, Any] | None], created_ns: int) -> None:
+    """Purge up to the trail of every writer and what every durable consumer has acknowledged.
+
+    `floors` are the records of all writers; where one is missing or of another stream, nothing is purged.
+    """
+    lowest = [floor["trail"] for floor in floors if floor and floor["created_ns"] == created_ns]
+    if len(lowest) < len(floors):
+        return
+    lowest += [await _done_with(bus, consumer) for consumer in await _consumers(bus)]
+    if min(lowest) > 0:
+        await bus.js.purge_stream(TICKS, seq=min(lowest) + 1)
+
+
+async def _consumers(bus: Bus) -> list[ConsumerInfo]:
+    found: list[ConsumerInfo] = []
+    while page := await bus.js.consumers_info(TICKS, offset=len(found)):
+        found += page
+    return found
+
+
+async def _done_with(bus: Bus, consumer: ConsumerInfo) -> int:
+    acknowledged = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
+    # Looked at first: a message that comes after it is behind it.
+    last = await end(bus)
+    config = consumer.config
+    filters = config.filter_subjects or [config.filter_subject or ">"]
+    if max([await last_of(bus, subjects) for subjects in filters]) <= acknowledged:
+        return last
+    return int(acknowledged)
