@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
 
 import numpy as np
 
-from ingest.feeds.binance_messages import EVENTS, Call, Held, Message, Row
+from ingest.feeds.binance_messages import EVENTS, Call, Held, Row
 from ingest.feeds.binance_rows import FORMS, times
 from ingest.feeds.fields import Fault, is_name
+from ingest.feeds.parsed import Message, Parsed
 from ingest.feeds.skew import WINDOW, Skew
-from ingest.rejected import Rejected
 from tapehouse.batch import Batch
 from tapehouse.clock import MILLISECOND, Nanos
 from tapehouse.errors import UsageError
@@ -26,29 +24,6 @@ HELD_SNAPSHOTS = 16
 """Snapshots that wait for a symbol, at most."""
 _TOGETHER = 2_048
 _QUOTE, _SNAPSHOT, _BARE_SNAPSHOT = "bookTicker without time", "snapshot", "snapshot without time"
-
-
-@dataclass(frozen=True)
-class Parsed:
-    """What came of messages: a batch a kind that had any, rows refused, counts of messages passed over."""
-
-    batches: tuple[Batch, ...]
-    rejected: tuple[Rejected, ...]
-    ignored: dict[str, int]
-
-    @staticmethod
-    def joined(parts: Iterable[Parsed]) -> Parsed:
-        """What came of the messages of all parts, in order."""
-        batches: dict[str, list[Batch]] = {}
-        rejected: list[Rejected] = []
-        ignored: Counter[str] = Counter()
-        for part in parts:
-            for batch in part.batches:
-                batches.setdefault(batch.kind.name, []).append(batch)
-            rejected += part.rejected
-            ignored.update(part.ignored)
-        joined = tuple(Batch.concat(batches[kind]) for kind in sorted(batches))
-        return Parsed(joined, tuple(rejected), dict(ignored))
 
 
 class Parser:

@@ -12,10 +12,9 @@ import orjson
 from ingest.feeds.binance_rows import OTHER_EVENTS
 from ingest.feeds.fields import shown
 from ingest.feeds.levels import LONG, decoded
+from ingest.feeds.parsed import Message
 from ingest.rejected import Rejected
 
-Message = tuple[int, bytes]
-"""When it was received, ns UTC, and its bytes."""
 Row = tuple[int, int, dict[str, Any]]
 """Place in the call, receive time, decoded body. What was held back from earlier calls has places below 0."""
 

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ingest.feeds.binance import Parsed, Parser
-from ingest.feeds.binance_messages import Message
+from ingest.feeds.binance import Parser
 from ingest.feeds.blocks import Position
 from ingest.feeds.files import Piece
 from ingest.feeds.formats import content_of
 from ingest.feeds.lines import Lines, open_stream, read_lines
+from ingest.feeds.parsed import Message, Parsed
 from ingest.rejected import Rejected
 from tapehouse.batch import Batch
 from tapehouse.clock import MAX_TS, MILLISECOND

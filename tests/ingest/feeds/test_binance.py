@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.feeds.binance import HELD, Parsed, Parser
-from ingest.feeds.binance_messages import Message
+from ingest.feeds.binance import HELD, Parser
+from ingest.feeds.parsed import Message, Parsed
 from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch
 from tapehouse.clock import MICROSECOND, MILLISECOND
