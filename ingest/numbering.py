@@ -30,7 +30,7 @@ def by_time(batch: Batch, previous: dict[str, int]) -> Batch:
     times = batch.array("ts_event")
     symbols = batch.strings("symbol")
     seq = times.copy()
-    for rows, symbol in _by_symbol(symbols):
+    for rows, symbol in by_symbol(symbols):
         own = times[rows]
         if symbol in previous:
             own = own.copy()
@@ -43,8 +43,8 @@ def by_time(batch: Batch, previous: dict[str, int]) -> Batch:
     return Batch(batch.kind, batch.venue, batch.rows, {**batch.columns, "seq": seq})
 
 
-def _by_symbol(symbols: Strings) -> Iterable[tuple[NDArray[np.int64] | slice, str]]:
-    """(positions of the rows in order, symbol) for each symbol that has rows."""
+def by_symbol(symbols: Strings) -> Iterable[tuple[NDArray[np.int64] | slice, str]]:
+    """(positions of the rows in order, symbol) for each symbol that has rows; rows without one are left out."""
     codes = symbols.codes
     if len(codes) and (codes == codes[0]).all():
         if codes[0] >= 0:
