@@ -36,6 +36,8 @@ class Ask:
 
     path: str
     headers: dict[str, str]
+    pause_s: float
+    """Until the next request, so that the venue's limit is never reached."""
 
 
 class VenueParser(Protocol):
