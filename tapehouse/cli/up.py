@@ -12,7 +12,6 @@ from tapehouse.cli import options
 
 if TYPE_CHECKING:
     from tapehouse.settings import Settings
-    from tapehouse.stack.part import Part
     from tapehouse.stack.runner import Stack
 
 
@@ -61,82 +60,14 @@ async def _up(settings: Settings, feed: str) -> None:
 
 async def _start(stack: Stack, home: Path, feed: str) -> None:
     """Start the servers, make the streams and tables, start the roles."""
+    from tapehouse.cli.phases import role_part, start_servers
     from tapehouse.settings import load
-    from tapehouse.stack.ports import Ports
-    from tapehouse.stack.servers import asked_ports, servers
+    from tapehouse.stack.servers import asked_ports
 
-    for part in servers(stack.home, Ports(stack.home, asked_ports())):
-        if part.name == "questdb":
-            part = _vouched(part, stack, home)
-        stack.add(part)
-    await stack.start("nats")
-    await _provision(load(home))
-    await stack.start("questdb", "clickhouse")
-    await _migrate(load(home))
+    await start_servers(stack, home, asked_ports())
     roles = ["writer"] + (["sim"] if feed == "sim" else [])
     for role in roles:
-        stack.add(_role(role, load(home)))
+        stack.add(role_part(role, load(home)))
     await stack.start("writer")
     if feed == "sim":
         await stack.start("sim")
-
-
-def _vouched(part: Part, stack: Stack, home: Path) -> Part:
-    """QuestDB's part, that tells the writers each time it was started after which kind of end."""
-    from dataclasses import replace
-
-    async def started() -> None:
-        import asyncio
-
-        from tapehouse.bus import Bus
-        from tapehouse.questdb import QuestReader
-        from tapehouse.settings import load
-
-        settings = load(home)
-        with QuestReader(settings.questdb) as reader:
-            start_ns = await asyncio.to_thread(reader.started_ns)
-        async with Bus.opened(settings, "admin") as bus:
-            state = await bus.state()
-            await state.put("hot", {"start_ns": start_ns, "unclean_ns": stack.questdb_unclean_ns})
-
-    return replace(part, started=started)
-
-
-async def _provision(settings: Settings) -> None:
-    from ingest.streams import provision
-    from tapehouse.bus import Bus
-
-    async with Bus.opened(settings, "admin") as bus:
-        await provision(bus, settings)
-
-
-async def _migrate(settings: Settings) -> None:
-    import asyncio
-
-    from tapehouse.migrations import QuestLedger, migrate, migrations
-
-    ledger = QuestLedger(settings.questdb)
-    try:
-        await asyncio.to_thread(migrate, ledger, migrations("questdb"))
-    finally:
-        ledger.close()
-
-
-def _role(role: str, settings: Settings) -> Part:
-    """A role as a part: ready at its next heartbeat that says so."""
-    from tapehouse.stack.part import Part
-
-    heard = {"writer": "writer", "sim": "feed"}[role]
-
-    async def answers() -> None:
-        from tapehouse.health import heartbeat
-
-        await heartbeat(settings, heard)
-
-    return Part(
-        name=role,
-        command=(sys.executable, "-m", "tapehouse", "run", role, "--home", str(settings.home)),
-        answers=answers,
-        address=f"health.{heard}.>",
-        stop_within=5,
-    )

@@ -1,0 +1,95 @@
+"""The phases in which a platform is started on one machine: servers, streams and tables, roles."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tapehouse.settings import Settings
+    from tapehouse.stack.part import Part
+    from tapehouse.stack.runner import Stack
+
+
+async def start_servers(
+    stack: Stack, home: Path, asked: Mapping[str, int], stores: tuple[str, ...] = ("questdb", "clickhouse")
+) -> None:
+    """Start NATS and the stores, with the streams and tables that roles need.
+
+    `asked` are ports that are insisted on, by the names that `Ports` knows. Raises StackError where one is
+    taken or a part does not start.
+    """
+    from tapehouse.settings import load
+    from tapehouse.stack.ports import Ports
+    from tapehouse.stack.servers import servers
+
+    for part in servers(stack.home, Ports(stack.home, asked)):
+        stack.add(_vouched(part, stack, home) if part.name == "questdb" else part)
+    await stack.start("nats")
+    await _provision(load(home))
+    await stack.start(*stores)
+    await _migrate(load(home))
+
+
+def _vouched(part: Part, stack: Stack, home: Path) -> Part:
+    """QuestDB's part, that tells the writers each time it was started after which kind of end."""
+    from dataclasses import replace
+
+    async def started() -> None:
+        import asyncio
+
+        from tapehouse.bus import Bus
+        from tapehouse.questdb import QuestReader
+        from tapehouse.settings import load
+
+        settings = load(home)
+        with QuestReader(settings.questdb) as reader:
+            start_ns = await asyncio.to_thread(reader.started_ns)
+        async with Bus.opened(settings, "admin") as bus:
+            state = await bus.state()
+            await state.put("hot", {"start_ns": start_ns, "unclean_ns": stack.questdb_unclean_ns})
+
+    return replace(part, started=started)
+
+
+async def _provision(settings: Settings) -> None:
+    from ingest.streams import provision
+    from tapehouse.bus import Bus
+
+    async with Bus.opened(settings, "admin") as bus:
+        await provision(bus, settings)
+
+
+async def _migrate(settings: Settings) -> None:
+    import asyncio
+
+    from tapehouse.migrations import QuestLedger, migrate, migrations
+
+    ledger = QuestLedger(settings.questdb)
+    try:
+        await asyncio.to_thread(migrate, ledger, migrations("questdb"))
+    finally:
+        ledger.close()
+
+
+def role_part(role: str, settings: Settings, environment: Mapping[str, str] | None = None) -> Part:
+    """A role as a part: ready at its next heartbeat that says so. `environment` is its process's alone."""
+    from tapehouse.stack.part import Part
+
+    heard = {"writer": "writer", "sim": "feed"}[role]
+
+    async def answers() -> None:
+        from tapehouse.health import heartbeat
+
+        await heartbeat(settings, heard)
+
+    return Part(
+        name=role,
+        command=(sys.executable, "-m", "tapehouse", "run", role, "--home", str(settings.home)),
+        answers=answers,
+        address=f"health.{heard}.>",
+        environment=environment or {},
+        stop_within=5,
+    )
