@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from tapehouse.batch import Batch, Strings
@@ -15,6 +16,7 @@ from tapehouse.model import ACCOUNT_TRADES, QUOTES, TRADES
 from tapehouse.questdb import TIME, QuestReader
 
 Mask = NDArray[np.bool_]
+_DECIMAL = pa.decimal128(38, 18)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Known:
 
 
 def known(reader: QuestReader, batch: Batch) -> Known:
-    """Look a batch's rows up. Rows of accounts and of books are only told by their key.
+    """Look a batch's rows up. Rows of books are only told by their key.
 
     ts_recv takes no part: the same trade may have been captured twice. Of rows with one key, such as a trade
     and its cancellation, the last one tells for all, for it is the one that stays.
@@ -34,23 +36,28 @@ def known(reader: QuestReader, batch: Batch) -> Known:
     none = np.zeros(batch.rows, np.bool_)
     times = batch.array("ts_event")
     start, end = int(times.min()), int(times.max()) + 1
-    if batch.kind is ACCOUNT_TRADES:
-        return _known_accounts(reader, batch, start, end)
-    if not reader.count(batch.kind, batch.venue, start, end):
+    accounts = batch.kind is ACCOUNT_TRADES
+    if not (accounts or reader.count(batch.kind, batch.venue, start, end)):
         return Known(none, none)
-    content = batch.kind in (TRADES, QUOTES)
+    content = accounts or batch.kind in (TRADES, QUOTES)
     names = [
         name
         for name in batch.kind.names
         if name not in ("venue", "ts_recv") and (content or name in batch.kind.key)
     ]
-    symbols = batch.strings("symbol").compact()
-    pages = list(reader.rows(batch.kind, batch.venue, symbols.values, start, end, names))
-    if not pages:
-        return Known(none, none)
     keys = [name for name in batch.kind.key if name != "venue"]
     values = [name for name in names if name not in keys]
     ours = as_frame(batch, names).with_row_index("row")
+    if accounts:
+        ids = batch.array("account_id")
+        found = reader.account_rows(int(ids.min()), int(ids.max()), start, end)
+    else:
+        symbols = batch.strings("symbol").compact()
+        found = reader.rows(batch.kind, batch.venue, symbols.values, start, end, names)
+    # Between rows of ours there may be many of others.
+    pages = [page.join(ours, on=keys, how="semi") for page in found]
+    if not pages:
+        return Known(none, none)
     pairs = ours.join(pl.concat(pages), on=keys, how="inner", suffix="_stored").sort("row")
     stored, same = none.copy(), none.copy()
     stored[pairs["row"].to_numpy()] = True
@@ -65,18 +72,6 @@ def row_keys(batch: Batch) -> list[tuple[object, ...]]:
     held = [batch.columns[name] for name in batch.kind.key if name != "venue"]
     columns = [data.to_list() if isinstance(data, Strings) else np.asarray(data).tolist() for data in held]
     return list(zip(*columns, strict=True))
-
-
-def _known_accounts(reader: QuestReader, batch: Batch, start_ns: int, end_ns: int) -> Known:
-    rows = reader.fetch(
-        "SELECT cast(ts_event AS long), account_id, id FROM account_trades "
-        "WHERE ts_event >= cast(%s AS timestamp_ns) AND ts_event < cast(%s AS timestamp_ns)",
-        [start_ns, end_ns],
-    )
-    there = set(rows)
-    keys = zip(*(batch.array(name).tolist() for name in batch.kind.key), strict=True)
-    stored = np.array([key in there for key in keys], np.bool_)
-    return Known(stored, stored)
 
 
 def refuse_start_inside(reader: QuestReader, batch: Batch) -> None:
@@ -129,6 +124,10 @@ def as_frame(batch: Batch, names: list[str]) -> pl.DataFrame:
             null = pl.Series(data.codes < 0)
             column = lookup.gather(codes) if data.values else pl.Series(name, [None] * batch.rows, pl.String)
             columns.append(pl.select(pl.when(~null).then(column).alias(name)).to_series())
+        elif batch.kind.column(name).type == "decimal":
+            assert isinstance(data, np.ndarray)
+            buffers = [None, pa.py_buffer(np.ascontiguousarray(data).view(np.uint8))]
+            columns.append(pl.Series(name, pa.Array.from_buffers(_DECIMAL, batch.rows, buffers)))
         else:
             assert isinstance(data, np.ndarray)
             column = pl.Series(name, np.ascontiguousarray(data), nan_to_null=True)

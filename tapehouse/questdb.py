@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 
 from tapehouse.errors import ConnectError, TapehouseError
-from tapehouse.model import Column, Kind
+from tapehouse.model import ACCOUNT_TRADES, Column, Kind
 from tapehouse.settings import QuestDB
 
 PAGE_ROWS = 50_000
@@ -97,17 +97,33 @@ class QuestReader:
         though QuestDB orders by time alone.
         """
         chosen = kind.columns if names is None else tuple(kind.column(name) for name in names)
+        where = f"venue = %s AND symbol IN ({', '.join(['%s'] * len(symbols))})"
+        return self._pages(kind, chosen, where, [venue, *symbols], start_ns, end_ns)
+
+    def account_rows(self, first: int, last: int, start_ns: int, end_ns: int) -> Iterator[pl.DataFrame]:
+        """As `rows`, all columns of the trades of the accounts from `first` to `last`, inclusive."""
+        where = "account_id >= %s AND account_id <= %s"
+        return self._pages(ACCOUNT_TRADES, ACCOUNT_TRADES.columns, where, [first, last], start_ns, end_ns)
+
+    def _pages(
+        self,
+        kind: Kind,
+        chosen: tuple[Column, ...],
+        where: str,
+        bound: Sequence[Any],
+        start_ns: int,
+        end_ns: int,
+    ) -> Iterator[pl.DataFrame]:
         held = {column.name for column in chosen}
         columns = ", ".join(_selected(column) for column in chosen)
-        places = ", ".join(["%s"] * len(symbols))
         statement = (
-            f"SELECT {columns} FROM {kind.name} WHERE venue = %s AND symbol IN ({places}) "  # noqa: S608
+            f"SELECT {columns} FROM {kind.name} WHERE {where} "  # noqa: S608
             f"AND {kind.time} >= cast(%s AS timestamp_ns) AND {kind.time} < cast(%s AS timestamp_ns) "
             f"ORDER BY {kind.time} LIMIT %s"
         )
         limit = PAGE_ROWS
         while start_ns < end_ns:
-            rows = self.fetch(statement, [venue, *symbols, start_ns, end_ns, limit])
+            rows = self.fetch(statement, [*bound, start_ns, end_ns, limit])
             full = len(rows) == limit
             times = [row[0] for row in rows]
             if full and times[0] == times[-1]:

@@ -39,7 +39,11 @@ def _scaled(text: str) -> int | None:
         return None
     try:
         number = Decimal(text.strip())
-        if not number.is_finite() or abs(number.adjusted()) > DIGITS:
+        if not number.is_finite():
+            return None
+        if number.is_zero():
+            return 0
+        if abs(number.adjusted()) > DIGITS:
             return None
         scaled = int(number.scaleb(PLACES, _EXACT).quantize(Decimal(1), context=_EXACT))
     except (InvalidOperation, Inexact):

@@ -76,10 +76,11 @@ class Source:
         self._kind = kind
         self._venue = venue
         self._symbol = symbol
+        self._strict = kind is ACCOUNT_TRADES and content.format == "jsonlines"
         self._unpacked: IO[bytes] | None = None
         try:
             self._reader = self._open(content)
-            self._found = find(kind, venue, self._reader.names, symbol, mapping)
+            self._found = find(kind, venue, self._reader.names, symbol, mapping, strict=self._strict)
             self._readings, notes = self._survey(time_unit, naive_as_utc)
         except BaseException:
             self.close()
@@ -129,7 +130,7 @@ class Source:
                 self._unpacked = _unpacked(self.path)
             return ParquetReader(self.path.name, self._unpacked or self.path)
         if content.format == "jsonlines":
-            return JsonLinesReader(self.path, content.gzipped)
+            return JsonLinesReader(self.path, content.gzipped, self._strict)
         if self._kind is DEPTH:
             raise UsageError("depth: expected JSON lines or Parquet, was CSV, which holds no lists")
         return CsvReader(self.path, content.gzipped)

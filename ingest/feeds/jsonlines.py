@@ -15,6 +15,7 @@ import polars as pl
 
 from ingest.feeds.blocks import UNREADABLE, Block, Levels, Position, Values, Wanted
 from ingest.feeds.lines import BLOCK, Lines, open_stream, read_lines
+from ingest.feeds.records import Fields, read_line
 from tapehouse.errors import SourceError
 from tapehouse.model import Column
 
@@ -25,13 +26,17 @@ _Taken = TypeVar("_Taken")
 
 
 class JsonLinesReader:
-    """A file of JSON objects, one a line. Its columns are the members of the objects in its first block."""
+    """A file of JSON objects, one a line. Its columns are the members of the objects in its first block.
+
+    `strict` reads them by `ingest.feeds.records`.
+    """
 
     unit = "line"
 
-    def __init__(self, path: Path, gzipped: bool) -> None:
+    def __init__(self, path: Path, gzipped: bool, strict: bool = False) -> None:
         self._path = path
         self._gzipped = gzipped
+        self._columns = _strict_columns if strict else _columns
         with open_stream(path, gzipped) as stream:
             self._start = len(_BOM) if stream.read(len(_BOM)) == _BOM else 0
         names: dict[str, None] = {}
@@ -57,7 +62,7 @@ class JsonLinesReader:
         with open_stream(self._path, self._gzipped) as stream:
             stream.skip(position["offset"])
             for lines in read_lines(stream, position["offset"], position["line"]):
-                found, places, broken = _columns(lines, wanted)
+                found, places, broken = self._columns(lines, wanted)
                 rows += len(places) + len(broken)
                 following = {"offset": lines.following, "line": lines.first + len(lines.starts), "rows": rows}
                 columns = {
@@ -91,10 +96,31 @@ def _columns(lines: Lines, wanted: Wanted) -> tuple[list[Sequence[Any]], list[in
         rows, places, broken = _records(lines, take)
         columns = separate(rows)
     for (column, _), values in zip(wanted, columns, strict=True):
-        if column.type == "decimal" or (column.type == "time" and float in map(type, values)):
+        if column.type == "time" and float in map(type, values):
             # A float would round them.
             return separate(take(_exact(lines.line(place))) for place in places), places, broken
     return columns, places, broken
+
+
+def _strict_columns(lines: Lines, wanted: Wanted) -> tuple[list[Sequence[Any]], list[int], dict[int, str]]:
+    """As `_columns`, of lines that hold strict records."""
+    if lines.overlong:
+        return [[] for _ in wanted], [], {lines.first: _overlong(lines)}
+    rows: list[Fields] = []
+    places: list[int] = []
+    broken: dict[int, str] = {}
+    spans = zip(lines.starts.tolist(), lines.ends.tolist(), strict=True)
+    for place, (start, end) in enumerate(spans, lines.first):
+        line = lines.data[start:end]
+        if not line.strip():
+            continue
+        found = read_line(line, wanted)
+        if isinstance(found, str):
+            broken[place] = found
+        else:
+            rows.append(found)
+            places.append(place)
+    return [[row[index] for row in rows] for index in range(len(wanted))], places, broken
 
 
 def _records(
@@ -102,7 +128,7 @@ def _records(
 ) -> tuple[list[_Taken], list[int], dict[int, str]]:
     """What is taken of each object, the numbers of their lines, and why other lines are none."""
     if lines.overlong:
-        return [], [], {lines.first: f"line: expected at most {BLOCK} bytes, was {lines.overlong}"}
+        return [], [], {lines.first: _overlong(lines)}
     taken: list[_Taken] = []
     places: list[int] = []
     broken: dict[int, str] = {}
@@ -121,6 +147,10 @@ def _records(
         else:
             broken[place] = f"line: expected a JSON object, was {_said(record)}"
     return taken, places, broken
+
+
+def _overlong(lines: Lines) -> str:
+    return f"line: expected at most {BLOCK} bytes, was {lines.overlong}"
 
 
 def _exact(line: bytes) -> Record:

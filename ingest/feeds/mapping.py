@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tapehouse.errors import UsageError
-from tapehouse.model import Column, Kind
+from tapehouse.model import ACCOUNT_TRADES, Column, Kind
 
 ALIASES = {"ts": "ts_event", "id": "seq", "trade_id": "seq"}
 """Other words for model columns in a mapping."""
@@ -18,6 +18,16 @@ _TIMES = {
     "ts_recv": "ts_recv recv_time receive_time received_at local_timestamp",
 }
 _ROW = {**_TIMES, "symbol": "symbol sym ticker instrument", "flags": "flags"}
+DOCUMENTED = {
+    "ts_event": "Transtime",
+    "account_id": "Accountid",
+    "id": "ID",
+    "total_done": "Totaldone",
+    "trx_amount": "Trx Amount",
+    "amount": "Amount",
+    "trans_type": "Transtype",
+}
+"""The names that account trades come with; whatever else there is, these are theirs."""
 _USUAL: dict[str, dict[str, str]] = {
     "trades": {
         **_ROW,
@@ -76,12 +86,19 @@ class Found:
 
 
 def find(
-    kind: Kind, venue: str, names: tuple[str, ...], symbol: str | None, mapping: Mapping[str, str]
+    kind: Kind,
+    venue: str,
+    names: tuple[str, ...],
+    symbol: str | None,
+    mapping: Mapping[str, str],
+    *,
+    strict: bool = False,
 ) -> Found:
     """The columns of a source with columns `names`.
 
     What `mapping` (model column or alias -> source column) names is taken from there, the rest by the usual
-    names. Raises UsageError where a name is unknown, absent or not clear, or a required column is missing.
+    names. Rows of a `strict` source that have other columns are refused; else such columns are ignored.
+    Raises UsageError where a name is unknown, absent or not clear, or a required column is missing.
     """
     told = _told(kind, names, mapping)
     if symbol is not None and "symbol" in told:
@@ -102,7 +119,11 @@ def find(
                 if source.lower() != name:
                     notes.append(f"{name}: read from column {source}")
     _require(kind, names, chosen, symbol)
-    notes.extend(_ignored(names, chosen, venue, symbol))
+    if strict:
+        others = [name for name in names if name not in chosen.values()]
+        notes.extend([f"unknown keys, whose rows go to quarantine: {', '.join(others)}"] if others else [])
+    else:
+        notes.extend(_ignored(names, chosen, venue, symbol))
     columns = tuple((column, chosen[column.name]) for column in kind.columns if column.name in chosen)
     return Found(columns, tuple(notes))
 
@@ -133,6 +154,8 @@ def _told(kind: Kind, names: tuple[str, ...], mapping: Mapping[str, str]) -> dic
 
 
 def _usual(kind: Kind, name: str, free: list[str]) -> str | None:
+    if kind is ACCOUNT_TRADES and free.count(DOCUMENTED.get(name, "")) == 1:
+        return DOCUMENTED[name]
     usual = _USUAL[kind.name].get(name, name).split()
     own = [source for source in free if _plain(source) == _plain(name)]
     candidates = own or [source for source in free if _plain(source) in {_plain(word) for word in usual}]

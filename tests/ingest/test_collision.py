@@ -15,7 +15,7 @@ from tapehouse.batch import Batch, Strings
 from tapehouse.errors import ConflictError
 from tapehouse.model import ACCOUNT_TRADES, DEPTH, GAPS, QUOTES, TRADES
 from tapehouse.questdb import QuestReader
-from tests.batches import START, batch
+from tests.batches import START, batch, decimals
 from tests.conftest import Platform
 
 Store = Callable[[Batch], None]
@@ -161,12 +161,17 @@ def test_books_and_gaps_are_told_by_their_key(reader: QuestReader, store: Store,
     assert _told(known(reader, gaps)) == ["new", "new"]
 
 
-def test_accounts_are_told_by_their_key(reader: QuestReader, store: Store) -> None:
+def test_accounts_are_told_by_their_key_and_their_amounts_to_the_last_place(
+    reader: QuestReader, store: Store
+) -> None:
     whole = batch(ACCOUNT_TRADES, 3)
     whole.columns["account_id"] = np.full(3, 4_720)
     whole.columns["id"] = np.arange(3)
+    whole.columns["amount"] = decimals([10**38 - 1] * 3)
     store(whole.slice(0, 2))
     assert _told(known(reader, whole)) == ["same", "same", "new"]
+    whole.columns["amount"] = decimals([10**38 - 1, 10**38 - 2, 0])
+    assert _told(known(reader, whole)) == ["same", "other", "new"]
 
 
 def test_a_source_that_begins_with_the_rows_stored_there_may_go_on(
