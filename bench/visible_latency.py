@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.stand import Stand, cpu_s, peak_mb, stand
+from ingest import sharding
 from ingest.hotstore import HotStore
 from ingest.intake import Intake
 from ingest.publisher import Publisher
@@ -87,7 +88,8 @@ def _paced(seconds: float) -> list[float]:
 
 async def _ours(platform: Stand, sent: list[tuple[float, int]]) -> None:
     async with Bus.opened(platform.settings, "feed") as bus, Publisher(bus) as publisher:
-        intake = Intake(publisher, Quarantine(bus), platform.settings.shards)
+        shards = await sharding.current(await bus.state())
+        intake = Intake(publisher, Quarantine(bus), shards)
         origin = Origin("trades", "ours", "bench", {"format": "row"})
         began = time.perf_counter()
         for step, due in enumerate(_paced(_WARM_S + _OURS_S)):

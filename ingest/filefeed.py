@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import structlog
 
+from ingest import sharding
 from ingest.applied import until_written, wait_queryable
 from ingest.collision import known, refuse_overwriting, refuse_start_inside, row_keys
 from ingest.feeds.blocks import Position
@@ -139,7 +140,7 @@ class FileFeed:
             self.summary = Summary(**done.counts, resumed=True)
         # What earlier runs published must be visible before rows are compared with it.
         last = (await self._bus.js.stream_info(TICKS)).state.last_seq
-        await until_written(self._bus, state, self._settings.shards, last)
+        await until_written(self._bus, state, last)
         kinds: set[str] = set()
         damage: SourceError | None = None
         try:
@@ -149,7 +150,7 @@ class FileFeed:
                 except SourceError as reason:
                     damage = reason
                 await publisher.drain()
-                await until_written(self._bus, state, self._settings.shards, publisher.last_seq)
+                await until_written(self._bus, state, publisher.last_seq)
             await self._asked(wait_queryable, self._hot, kinds)
         finally:
             self._hot.close()
@@ -161,7 +162,7 @@ class FileFeed:
         self, publisher: Publisher, state: State, key: str, done: _Progress, kinds: set[str]
     ) -> None:
         quarantine = Quarantine(self._bus)
-        intake = Intake(publisher, quarantine, self._settings.shards)
+        intake = Intake(publisher, quarantine, await sharding.current(state))
         unsettled: deque[tuple[int, dict[str, Any]]] = deque()
         saved_at = time.monotonic()
         pieces = self._source.pieces(done.position)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +10,7 @@ import orjson
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
+from ingest.sharding import Shards
 from ingest.validation import faults
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.bus import word
@@ -22,21 +22,16 @@ BATCH_ROWS = 5_000
 BATCH_BYTES = 512 * 2**10
 
 
-def shard_of(symbol: str, shards: int) -> int:
-    """The shard of a symbol, the same on every machine and release."""
-    return zlib.crc32(symbol.encode()) % shards
-
-
-def split(batch: Batch, shards: int) -> Iterator[tuple[int, Batch]]:
+def split(batch: Batch, shards: Shards) -> Iterator[tuple[int, Batch]]:
     """(shard, rows of that shard in their order)."""
-    if shards == 1:
-        yield 0, batch
+    if shards.count == 1:
+        yield shards.first, batch
         return
     if batch.kind is ACCOUNT_TRADES:
-        row_shards = batch.array("account_id") % shards
+        row_shards = shards.first + batch.array("account_id") % shards.count
     else:
         symbols = batch.strings("symbol")
-        by_code = np.array([shard_of(symbol, shards) for symbol in symbols.values], np.int64)
+        by_code = np.array([shards.of(symbol) for symbol in symbols.values], np.int64)
         row_shards = by_code[symbols.codes]
     for shard in np.unique(row_shards).tolist():
         yield shard, batch.take(row_shards == shard)
@@ -61,7 +56,7 @@ def _within_bytes(batch: Batch) -> Iterator[bytes]:
 class Intake:
     """Takes batches from one feed. `rows` counts what went on; what did not is in the quarantine."""
 
-    def __init__(self, publisher: Publisher, quarantine: Quarantine, shards: int) -> None:
+    def __init__(self, publisher: Publisher, quarantine: Quarantine, shards: Shards) -> None:
         self._publisher = publisher
         self._quarantine = quarantine
         self._shards = shards

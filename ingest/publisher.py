@@ -3,7 +3,8 @@
 A batch leaves the window only when the broker has acknowledged it. Until then it is sent again, oldest
 first and under the same Nats-Msg-Id, after a reconnect, after an acknowledgement that did not come, and
 after a refusal because the stream was full. The identity is that of the content, so a batch that was stored
-though its acknowledgement was lost is stored once.
+though its acknowledgement was lost is stored once. Batches for shards that the stream takes no more are never
+sent elsewhere: their order among those that were stored would be lost.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from ingest import sharding
 from tapehouse.bus import Bus
 from tapehouse.errors import ConnectError, PublishError, TapehouseError
 
-_STREAM_FULL = {10077, 10076, 10047}  # maximum bytes or messages exceeded, insufficient storage
+_STREAM_FULL = {10077, 10076}  # maximum bytes or messages exceeded
+_NO_ROOM = {10047, 10023}  # insufficient storage, insufficient resources
 _TRY_LATER = {503, 500}
 # The broker's limit is for headers and payload together, and it cuts off who exceeds it.
 _HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + 2 * hashlib.sha256().digest_size
@@ -62,6 +65,8 @@ class Publisher:
         self._moved = asyncio.Condition()
         self._wake = asyncio.Event()
         self._failure: TapehouseError | None = None
+        self._refusal = ""
+        self._unheard = False
         self._inbox = bus.client.new_inbox()
         self._subscription: Subscription | None = None
         self._resending: asyncio.Task[None] | None = None
@@ -89,6 +94,13 @@ class Publisher:
             await self._subscription.unsubscribe()
 
     @property
+    def waits(self) -> str:
+        """Why the stream takes nothing now; empty where it does."""
+        if not self._bus.connected:
+            return "nats is away"
+        return self._refusal if self.full else ""
+
+    @property
     def largest(self) -> int:
         """Bytes in one message, at most."""
         return int(self._bus.client.max_payload) - _HEADER_BYTES
@@ -97,6 +109,11 @@ class Publisher:
     def settled(self) -> int:
         """Every ticket below this one is acknowledged."""
         return next(iter(self._under_way), self._next)
+
+    @property
+    def handed_over(self) -> int:
+        """The ticket that the next message will get."""
+        return self._next
 
     async def publish(self, subject: str, payload: bytes) -> int:
         """Hand over one message and return its ticket; waits for as long as the window is full.
@@ -173,8 +190,15 @@ class Publisher:
                     self.full = False
                     self._wake.set()
                     _log.info("stream takes batches again")
-            elif error.get("err_code") in _STREAM_FULL or error.get("code") in _TRY_LATER:
-                self._refused(ticket, error)
+            elif error.get("err_code") in _STREAM_FULL:
+                self._refused(ticket, "the stream is full: the writers are behind")
+            elif error.get("err_code") in _NO_ROOM:
+                self._refused(ticket, f"nats has no room: {error.get('description')}")
+            elif error.get("code") in _TRY_LATER:
+                self._unheard = "description" not in error
+                self._refused(
+                    ticket, f"the stream takes nothing: {error.get('description', 'it is not there')}"
+                )
             else:
                 self._failure = PublishError(
                     f"publish: the broker refused a batch: {error.get('description')}", error=error
@@ -193,14 +217,33 @@ class Publisher:
             self._failure = failure
             self._moved.notify_all()
 
-    def _refused(self, ticket: int, error: dict[str, Any]) -> None:
+    def _refused(self, ticket: int, reason: str) -> None:
         if ticket in self._under_way:
             self._under_way[ticket].at = -self._ack_timeout
+        self._refusal = reason
         if not self.full:
             self.full = True
-            _log.warning("stream full, the feed waits for the writers", reason=error.get("description"))
+            _log.warning("batches are refused, the feed waits", reason=reason)
         self._resend_from = time.monotonic() + self._refused_wait
         self._wake.set()
+
+    async def _look_at_shards(self) -> None:
+        """Give up where the stream takes no more for a shard that is published to."""
+        self._unheard = False
+        try:
+            present = await sharding.current(await self._bus.state())
+        except (NatsError, TimeoutError, TapehouseError) as reason:
+            # The streams are not there yet: the next refusal asks again.
+            _log.debug("no answer about the shards", reason=repr(reason))
+            return
+        published = {int(sent.subject.rpartition(".")[2]) for sent in self._under_way.values()}
+        if not published <= set(present.numbers):
+            await self._fail(
+                PublishError(
+                    f"publish: the number of shards was changed to {present.count} while this feed ran",
+                    remedy="Start it again: it goes on from its checkpoint.",
+                )
+            )
 
     def _resend_all(self) -> None:
         for sent in self._under_way.values():
@@ -215,6 +258,8 @@ class Publisher:
             except ConnectError as closed:
                 await self._fail(closed)
                 return
+            if self._unheard:
+                await self._look_at_shards()
             now = time.monotonic()
             if self.full:
                 if now >= self._resend_from:

@@ -6,12 +6,12 @@ ticks must not keep the stream full.
 
 from __future__ import annotations
 
-from typing import Any
-
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from tapehouse.bus import TICKS, Bus
+from ingest.floor import Floor, floor_key
+from ingest.sharding import Sharding, subjects
+from tapehouse.bus import TICKS, Bus, State
 
 
 async def end(bus: Bus) -> int:
@@ -27,14 +27,14 @@ async def last_of(bus: Bus, subjects: str) -> int:
         return 0
 
 
-async def purge(bus: Bus, floors: list[dict[str, Any] | None], created_ns: int) -> None:
-    """Purge up to the trail of every writer and what every durable consumer has acknowledged.
-
-    `floors` are the records of all writers; where one is missing or of another stream, nothing is purged.
-    """
-    lowest = [floor["trail"] for floor in floors if floor and floor["created_ns"] == created_ns]
-    if len(lowest) < len(floors):
-        return
+async def purge(bus: Bus, state: State, sharding: Sharding) -> None:
+    """Purge up to the trail of every writer and what every durable consumer has acknowledged."""
+    # Looked at first: a message that comes after it is behind it.
+    lowest = [await end(bus)]
+    for shard in sharding.numbers:
+        trail = Floor.read(await state.get(floor_key(shard)), sharding.created_ns).trail
+        if await last_of(bus, subjects(shard)) > trail:
+            lowest.append(trail)
     lowest += [await _done_with(bus, consumer) for consumer in await _consumers(bus)]
     if min(lowest) > 0:
         await bus.js.purge_stream(TICKS, seq=min(lowest) + 1)

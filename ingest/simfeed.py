@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from ingest import sharding
 from ingest.feeds.simulator import VENUE, Simulator
 from ingest.feeds.simulator_file import load, open_timeline
 from ingest.feeds.timeline import Profile, Timeline
@@ -51,8 +52,9 @@ class SimFeed:
         simulator = Simulator(self._timeline())
         position = self._saved
         loop = asyncio.get_running_loop()
+        shards = await sharding.current(state)
         async with Publisher(self._bus) as publisher:
-            intake = Intake(publisher, Quarantine(self._bus), self._settings.shards)
+            intake = Intake(publisher, Quarantine(self._bus), shards)
             while True:
                 began = loop.time()
                 limit = min(position + _STEP_POSITIONS, self._saved + ahead(self._settings.simulator.rate))

@@ -1,14 +1,16 @@
 """What must exist on JetStream before a role starts: the tick stream, the quarantine, the shared state.
 
-TICKS        ticks.<kind>.<venue>.<shard>   batches; durable consumers writer_<shard>
+TICKS        ticks.<kind>.<venue>.<shard>   batches; durable consumers writer_<shard>; takes the present shards
 QUARANTINE   quarantine.<kind>.<venue>      what was refused, with its reason
-state        key-value: mark. floor. lease. numbering. checkpoint.
+state        key-value: shards, mark. floor. lease. numbering. checkpoint.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
+import structlog
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -22,11 +24,15 @@ from nats.js.api import (
 )
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
-from tapehouse.bus import QUARANTINE, STATE, TICKS, Bus, server_version
+from ingest import sharding
+from ingest.elders import done_with
+from ingest.sharding import Sharding, Shards
+from tapehouse.bus import QUARANTINE, STATE, TICKS, Bus, State, server_version
 from tapehouse.errors import StackError
 from tapehouse.settings import Settings
 
 _QUARANTINE_BYTES = 2**30
+_log = structlog.get_logger()
 
 
 def writer_name(shard: int) -> str:
@@ -35,9 +41,10 @@ def writer_name(shard: int) -> str:
 
 
 async def provision(bus: Bus, settings: Settings) -> None:
-    """Create or bring up to date all that is needed; safe to repeat. Needs the admin's connection.
+    """Create or bring up to date all that is needed; safe to repeat, also while roles run, by one at a time.
 
-    Raises StackError when the server is too old for what the writer relies on.
+    Needs the admin's connection. Where the settings have another number of shards than the stream, it is
+    changed here. Raises StackError when the server is too old for what the writer relies on.
     """
     version = await server_version(bus.client)
     if version < (2, 14):
@@ -45,9 +52,13 @@ async def provision(bus: Bus, settings: Settings) -> None:
             f"nats: expected server 2.14 or newer, was {version[0]}.{version[1]}",
             remedy="Older servers cannot reset a consumer, and a batch could be lost in silence.",
         )
+    state = await _ensure_state(bus, settings)
+    value, revision = await state.get_revised(sharding.KEY)
+    before = await _kept(bus, state, Sharding.of(value)) if value else None
+    wanted = before.changed(settings.shards) if before else Sharding(0, (Shards(0, settings.shards),))
     ticks = StreamConfig(
         name=TICKS,
-        subjects=["ticks.*.*.*"],
+        subjects=[sharding.subjects(shard) for shard in wanted.present.numbers],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,
@@ -59,13 +70,7 @@ async def provision(bus: Bus, settings: Settings) -> None:
     quarantine = replace(ticks, name=QUARANTINE, subjects=["quarantine.>"], max_bytes=_QUARANTINE_BYTES)
     for stream in (ticks, quarantine):
         await _ensure_stream(bus.js, stream)
-    try:
-        await bus.js.key_value(STATE)
-    except BucketNotFoundError:
-        await bus.js.create_key_value(
-            KeyValueConfig(bucket=STATE, history=1, replicas=settings.nats.replicas, direct=True)
-        )
-    for shard in range(settings.shards):
+    for shard in wanted.present.numbers:
         await bus.js.add_consumer(
             TICKS,
             ConsumerConfig(
@@ -75,9 +80,49 @@ async def provision(bus: Bus, settings: Settings) -> None:
                 # The writer resets the consumer on every connect, so redelivery by time is never wanted.
                 ack_wait=3600,
                 max_ack_pending=100_000,
-                filter_subject=f"ticks.*.*.{shard}",
+                filter_subject=sharding.subjects(shard),
             ),
         )
+    # Recorded last: who reads it finds a stream that takes no more for the earlier shards.
+    created = sharding.created_ns(await bus.js.stream_info(TICKS))
+    wanted = replace(wanted, created_ns=created)
+    if wanted.value() != value:
+        await state.replace(sharding.KEY, wanted.value(), revision)
+    if before and wanted.present != before.present:
+        _log.info("shards changed", before=before.present.count, now=wanted.present.count)
+
+
+async def _kept(bus: Bus, state: State, recorded: Sharding) -> Sharding:
+    """Without the earlier shards that nobody needs any more."""
+    try:
+        created = sharding.created_ns(await bus.js.stream_info(TICKS))
+    except NotFoundError:
+        created = 0
+    if created != recorded.created_ns:
+        return Sharding(created, recorded.generations[-1:])
+    kept = []
+    for shards in recorded.generations[:-1]:
+        if all([await done_with(bus, state, recorded, shard) for shard in shards.numbers]):
+            for shard in shards.numbers:
+                await _drop_consumer(bus.js, writer_name(shard))
+        else:
+            kept.append(shards)
+    return Sharding(created, (*kept, recorded.present))
+
+
+async def _drop_consumer(js: JetStreamContext, name: str) -> None:
+    with contextlib.suppress(NotFoundError):
+        await js.delete_consumer(TICKS, name)
+
+
+async def _ensure_state(bus: Bus, settings: Settings) -> State:
+    try:
+        await bus.js.key_value(STATE)
+    except BucketNotFoundError:
+        await bus.js.create_key_value(
+            KeyValueConfig(bucket=STATE, history=1, replicas=settings.nats.replicas, direct=True)
+        )
+    return await bus.state()
 
 
 async def _ensure_stream(js: JetStreamContext, config: StreamConfig) -> None:

@@ -3,7 +3,8 @@
 For each group of messages, in this order: open the marks of the days it touches; commit one transaction a
 table; acknowledge; record the floor. The group after it is read and marked while the one before is committed.
 On every connect the consumer is reset to the message after the floor, or further back when QuestDB may have
-lost commits. What is sent twice falls on the same keys.
+lost commits. What is sent twice falls on the same keys. Where the number of shards was changed, the rules of
+`ingest/elders.py` hold.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 import structlog
 from nats.errors import Error as NatsError
 
-from ingest import purging
+from ingest import elders, purging, sharding
 from ingest.floor import Floor, Trail, floor_key, unclean
 from ingest.hotstore import HotStore
 from ingest.intake import ROW_READER, row_json
@@ -44,11 +45,16 @@ _WATCH_EVERY_S = 2
 _RECORD_EVERY_S = 0.05
 _CLOSE_EVERY_S = 0.5
 _SETTLE_S = 2
+_ELDERS_EVERY_S = 0.2
 _log = structlog.get_logger()
 
 
 class HotStoreRestartedError(ConnectError):
     """QuestDB was started anew: look where to go on from."""
+
+
+class _RetiredError(Exception):
+    """Nothing of an earlier shard is unwritten, nor would be replayed."""
 
 
 @dataclass
@@ -84,7 +90,8 @@ class _Group:
 
 
 class Writer:
-    """The writer of one shard. `run` ends only when cancelled, or when the lease is lost."""
+    """The writer of one shard. `run` ends when cancelled, when the lease is lost, or when the shard is an
+    earlier one and done with."""
 
     def __init__(self, settings: Settings, bus: Bus, shard: int, health: Health) -> None:
         self._settings = settings
@@ -99,6 +106,8 @@ class Writer:
         self._recorded = 0
         self._floor_moved = asyncio.Event()
         self._trail = Trail(settings.writer.replay_margin_s, 0)
+        self._elders: list[int] = []
+        """Earlier shards that may still be replayed."""
 
     async def run(self) -> None:
         """Write until cancelled; every interruption is logged and begun again from the floor."""
@@ -126,10 +135,16 @@ class Writer:
     async def _write(self, state: State) -> None:
         failures = 0
         while True:
+            retired = False
             try:
                 await self._session(state)
+            except* _RetiredError:
+                retired = True
             except* (ConnectError, NatsError, OSError, TimeoutError) as interruptions:
                 reason = "; ".join(str(error) or repr(error) for error in interruptions.exceptions)
+            if retired:
+                _log.info("nothing is left of an earlier shard", shard=self._shard)
+                return
             failures += 1
             _log.warning("writing interrupted", shard=self._shard, reason=reason)
             self._health.waiting(reason.splitlines()[0])
@@ -147,7 +162,7 @@ class Writer:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(marked))
-                tasks.create_task(self._commit_all(marked))
+                tasks.create_task(self._commit_all(state, marked))
                 tasks.create_task(self._record(state))
                 tasks.create_task(self._purge(state))
                 tasks.create_task(self._watch())
@@ -168,11 +183,8 @@ class Writer:
 
     async def _resume(self, state: State) -> None:
         """Read the floor, and set it back when QuestDB may lack what it counts."""
-        created = (await self._bus.js.stream_info(TICKS)).created
-        assert created is not None
-        floor = Floor.read(
-            await state.get(floor_key(self._shard)), int(created.timestamp() * 1_000_000) * 1000
-        )
+        created_ns = sharding.created_ns(await self._bus.js.stream_info(TICKS))
+        floor = Floor.read(await state.get(floor_key(self._shard)), created_ns)
         start_ns = await self._hot_start_ns()
         if unclean(floor, start_ns, await state.get("hot")):
             _log.warning(
@@ -182,8 +194,10 @@ class Writer:
         self._floor = replace(floor, hot_start_ns=start_ns)
         self._trail = Trail(self._settings.writer.replay_margin_s, floor.trail)
         self._marks = Marks(state, self._shard, floor.created_ns)
-        self._recorded = floor.seq
         await self._marks.touch(floor.open_days, floor.seq)
+        await self._look_at_elders(state)
+        # Those who wait for this shard learn which QuestDB its floor counts for.
+        await self._record_floor(state)
 
     async def _hot_start_ns(self) -> int:
         """When QuestDB was started; ConnectError when it does not answer."""
@@ -197,9 +211,13 @@ class Writer:
             await self._marks.touch(group.days(), group.last.seq)
             await marked.put(group)
 
-    async def _commit_all(self, marked: asyncio.Queue[_Group]) -> None:
+    async def _commit_all(self, state: State, marked: asyncio.Queue[_Group]) -> None:
+        elders_wrote = False
         while True:
             group = await marked.get()
+            if not elders_wrote:
+                await self._until_elders_wrote(state)
+                elders_wrote = True
             for message, reason in group.unreadable:
                 origin = Origin("batch", "unknown", message.subject, {"format": "batch"})
                 where = f"{TICKS} message {message.seq}"
@@ -213,8 +231,30 @@ class Writer:
     def _advance(self, seq: int) -> None:
         """Everything up to `seq` is committed."""
         seq = max(seq, self._floor.seq)
-        self._floor = replace(self._floor, seq=seq, trail=self._trail.note(seq, time.monotonic()))
+        trail = self._trail.note(seq, time.monotonic())
+        self._floor = replace(self._floor, seq=seq, trail=self._floor.trail if self._elders else trail)
         self._floor_moved.set()
+
+    async def _look_at_elders(self, state: State) -> None:
+        """Learn of changes of the shards, and which earlier shards may still be replayed."""
+        self._sharding = await sharding.read(state)
+        self._elders = [
+            elder
+            for elder in self._sharding.elders(self._shard)
+            if not await elders.done_with(self._bus, state, self._sharding, elder)
+        ]
+
+    async def _until_elders_wrote(self, state: State) -> None:
+        """Wait until all that earlier shards hold is committed, saying so."""
+        while True:
+            known = await sharding.read(state)
+            behind = await elders.behind(self._bus, state, known, self._shard, self._floor.hot_start_ns)
+            if not behind:
+                break
+            numbers = ", ".join(map(str, behind))
+            self._health.waiting(f"the number of shards was changed: what shard {numbers} holds comes first")
+            await asyncio.sleep(_ELDERS_EVERY_S)
+        self._health.ready()
 
     async def _commit(self, kind: Kind, batches: list[Batch]) -> None:
         loop = asyncio.get_running_loop()
@@ -270,13 +310,16 @@ class Writer:
         """Free the stream below what everyone has done with."""
         while True:
             await asyncio.sleep(_PURGE_EVERY_S)
-            last = await purging.end(self._bus)
-            if await purging.last_of(self._bus, f"ticks.*.*.{self._shard}") <= self._floor.seq:
+            await self._look_at_elders(state)
+            end = await purging.end(self._bus)
+            last = await purging.last_of(self._bus, sharding.subjects(self._shard))
+            if last <= self._floor.seq:
                 # Up to there all is committed, for there is nothing more of this shard.
-                self._advance(last)
+                self._advance(end)
                 await self._record_floor(state)
-            floors = [await state.get(floor_key(shard)) for shard in range(self._settings.shards)]
-            await purging.purge(self._bus, floors, self._floor.created_ns)
+            await purging.purge(self._bus, state, self._sharding)
+            if self._shard not in self._sharding.present.numbers and last <= self._floor.trail:
+                raise _RetiredError
 
     async def _watch(self) -> None:
         """End the session when QuestDB was started anew: its client finds it back and says nothing."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def command(roles: tuple[str, ...], home: Path | None) -> None:
     """Run roles in this process until it is told to stop.
 
-    ROLE is writer (every shard), writer:N (one shard), or sim (the simulated venue). Where the servers are
+    ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), or sim (the
+    simulated venue). Where the servers are
     and the passwords come from the home folder, tapehouse.toml or TAPEHOUSE_*.
     """
     import uvloop
@@ -62,25 +63,20 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
     """The work of one role; UsageError names the roles there are."""
     from tapehouse.errors import UsageError
 
-    name, _, shard = role.partition(":")
+    name, _, place = role.partition(":")
     if name == "writer":
-        if shard and (not shard.isdigit() or int(shard) >= settings.shards):
-            raise UsageError(f"writer: expected a shard below {settings.shards}, was {shard!r}")
-        shards = [int(shard)] if shard else range(settings.shards)
-        return [_writer(settings, number) for number in shards]
+        if place and not place.isdigit():
+            raise UsageError(f"writer: expected a number, was {place!r}")
+        return [_writers(settings, int(place) if place else None)]
     if role == "sim":
         return [_simulator(settings)]
-    raise UsageError(f"role: expected writer, writer:SHARD or sim, was {role!r}")
+    raise UsageError(f"role: expected writer, writer:N or sim, was {role!r}")
 
 
-async def _writer(settings: Settings, shard: int) -> None:
-    from ingest.writer import Writer
-    from tapehouse.bus import Bus
-    from tapehouse.health import Health
+async def _writers(settings: Settings, place: int | None) -> None:
+    from ingest.writers import Writers
 
-    health = Health("writer", str(shard))
-    async with Bus.opened(settings, "writer") as bus:
-        await health.alongside(bus, Writer(settings, bus, shard, health).run())
+    await Writers(settings, place).run()
 
 
 async def _simulator(settings: Settings) -> None:

@@ -14,33 +14,33 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.errors import NotFoundError
 
-from ingest.intake import BATCH_BYTES, BATCH_ROWS, Intake, messages, row_json, shard_of, split
+from ingest import sharding
+from ingest.intake import BATCH_BYTES, BATCH_ROWS, Intake, messages, row_json, split
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
+from ingest.sharding import Shards, shard_of
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.bus import QUARANTINE, TICKS, Bus, word
 from tapehouse.clock import MINUTE, now_ns
 from tapehouse.model import ACCOUNT_TRADES, DEPTH, TRADES, Kind
 from tapehouse.wire import unpack
 from tests.batches import NAMES, batch, batches, decimals, rows_of, same
+from tests.broker import Broker
 from tests.conftest import Platform
 
 
-@given(batches(), st.integers(1, 5))
-def test_a_split_loses_nothing_and_keeps_the_order_within_a_shard(whole: Batch, shards: int) -> None:
+@given(batches(), st.integers(0, 9), st.integers(1, 5))
+def test_a_split_loses_nothing_and_keeps_the_order_within_a_shard(
+    whole: Batch, first: int, count: int
+) -> None:
     rows = rows_of(whole)
     names = list(whole.columns)
     owner = names.index("account_id" if whole.kind is ACCOUNT_TRADES else "symbol")
     expected = defaultdict(list)
     for row in rows:
-        shard = row[owner] % shards if whole.kind is ACCOUNT_TRADES else shard_of(row[owner], shards)
-        expected[shard].append(row)
-    assert {shard: rows_of(part) for shard, part in split(whole, shards)} == expected
-
-
-def test_a_symbol_has_the_same_shard_on_every_machine_and_release() -> None:
-    assert [shard_of(name, 1024) for name in ("BTCUSDT", "SPY", "☃", "")] == [963, 511, 852, 0]
-    assert len({shard_of(f"S{number}", 8) for number in range(100)}) == 8
+        place = row[owner] % count if whole.kind is ACCOUNT_TRADES else shard_of(row[owner], count)
+        expected[first + place].append(row)
+    assert {shard: rows_of(part) for shard, part in split(whole, Shards(first, count))} == expected
 
 
 @pytest.mark.parametrize("kind", [TRADES, DEPTH, ACCOUNT_TRADES], ids=lambda kind: kind.name)
@@ -105,7 +105,7 @@ async def test_good_rows_are_on_the_stream_and_bad_ones_in_quarantine_with_their
     whole.columns["ts_event"] = times
     async with Publisher(bus) as publisher:
         quarantine = Quarantine(bus)
-        intake = Intake(publisher, quarantine, 1)
+        intake = Intake(publisher, quarantine, Shards(0, 1))
         ticket = await intake.put(whole, _origin(TRADES, venue))
         await publisher.settle(ticket)
         assert (intake.rows, quarantine.count, publisher.settled) == (3, 3, ticket + 1)
@@ -121,16 +121,19 @@ async def test_good_rows_are_on_the_stream_and_bad_ones_in_quarantine_with_their
     assert orjson.loads(entries[1].original)["seq"] == whole.array("seq")[3]
 
 
-async def test_rows_go_to_the_subject_of_their_shard(bus: Bus) -> None:
+async def test_rows_go_to_the_subject_of_their_shard(broker: Broker) -> None:
     venue = NAMES[2]
     whole = batch(TRADES, 200, venue=venue)
     whole.columns["symbol"] = Strings.of([f"S{row % 20}" for row in range(200)])
+    await broker.provision(broker.settings.model_copy(update={"shards": 4}))
+    bus = await Bus.connect(broker.settings, "feed")
     async with Publisher(bus) as publisher:
-        intake = Intake(publisher, Quarantine(bus), 4)
-        await intake.put(whole, _origin(TRADES, venue))
+        shards = await sharding.current(await bus.state())
+        await Intake(publisher, Quarantine(bus), shards).put(whole, _origin(TRADES, venue))
         await publisher.drain()
     found = await _stored(bus, TICKS, f"ticks.trades.{word(venue)}.*")
-    expected = {f"ticks.trades.{word(venue)}.{shard}": part for shard, part in split(whole, 4)}
+    await bus.close()
+    expected = {f"ticks.trades.{word(venue)}.{shard}": part for shard, part in split(whole, shards)}
     assert len(found) == len(expected) == 4
     for subject, data in found:
         assert same(unpack(data), expected[subject])
@@ -140,7 +143,7 @@ async def test_a_batch_without_good_rows_publishes_nothing(bus: Bus, venue: str)
     whole = batch(TRADES, 2, venue=venue)
     whole.columns["size"] = np.array([-1.0, -1.0])
     async with Publisher(bus) as publisher:
-        intake = Intake(publisher, Quarantine(bus), 1)
+        intake = Intake(publisher, Quarantine(bus), Shards(0, 1))
         assert await intake.put(whole, _origin(TRADES, venue)) == -1
         assert await intake.put(whole.slice(0, 0), _origin(TRADES, venue)) == -1
         assert intake.rows == 0

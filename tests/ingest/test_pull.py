@@ -11,6 +11,7 @@ import pytest
 from nats.errors import OutboundBufferLimitError
 
 from ingest import pull as module
+from ingest import sharding
 from ingest.pull import InterruptedPullError, Pull
 from ingest.streams import writer_name
 from tapehouse.bus import TICKS, Bus
@@ -85,11 +86,15 @@ async def test_the_first_message_is_the_one_asked_for_whatever_was_acknowledged(
     assert await _take(pull, 1) == [(11, b"new")]
 
 
-async def test_messages_of_other_shards_are_passed_over(feed: Bus, pull: Pull) -> None:
+async def test_messages_of_other_shards_are_passed_over(feed: Bus, bus: Bus, broker: Broker) -> None:
+    await broker.provision(broker.settings.model_copy(update={"shards": 2}))
+    one, two = (await sharding.current(await bus.state())).numbers
     for number in range(6):
-        await _publish(feed, b"%d" % number, subject=f"ticks.trades.T.{number % 2}")
+        await _publish(feed, b"%d" % number, subject=f"ticks.trades.T.{two if number % 2 else one}")
+    pull = Pull(bus, TICKS, writer_name(one))
     await pull.start(2)
     assert await _take(pull, 2) == [(3, b"2"), (5, b"4")]
+    await pull.stop()
 
 
 async def test_messages_that_were_purged_are_passed_over(feed: Bus, pull: Pull, broker: Broker) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
+from ingest import sharding
 from ingest import writer as module
 from ingest.applied import until_written
 from ingest.hotstore import HotStore
@@ -118,9 +119,9 @@ async def _floor(state: State, shard: int = 0) -> dict[str, Any]:
     return await state.get(f"floor.{shard}") or {"seq": 0}
 
 
-async def _passed(state: State, seq: int) -> None:
+async def _passed(state: State, seq: int, shard: int = 0) -> None:
     async def passed() -> bool:
-        return bool((await _floor(state))["seq"] >= seq)
+        return bool((await _floor(state, shard))["seq"] >= seq)
 
     await until(passed, f"the floor to reach {seq}")
 
@@ -144,9 +145,9 @@ async def test_rows_of_all_kinds_are_written(
     written = {kind.name: [_batch(kind, 40, number, venue) for number in range(4)] for kind in kinds}
     seq = await _publish(feed, *(one for batches in written.values() for one in batches))
     async with _writing(settings):
-        await until_written(feed, state, 1, seq, DEADLINE_S)
+        await until_written(feed, state, seq, DEADLINE_S)
         more = [_batch(TRADES, 7_000, 9, f"{venue}2")]
-        await until_written(feed, state, 1, await _publish(feed, *more), DEADLINE_S)
+        await until_written(feed, state, await _publish(feed, *more), DEADLINE_S)
     for batches in written.values():
         _assert_stored(reader, *batches)
     _assert_stored(reader, *more)
@@ -434,13 +435,14 @@ async def test_a_shard_without_ticks_does_not_keep_the_stream_full(
 ) -> None:
     settings = _purging(settings, monkeypatch).model_copy(update={"shards": 3})
     await broker.provision(settings)
-    # Shard 1 had a tick once, shard 2 never.
-    await _publish(feed, _batch(TRADES, 5, 0, venue), shard=1)
-    async with _writing(settings, 0), _writing(settings, 1), _writing(settings, 2):
+    busy, once, never = (await sharding.current(state)).numbers
+    await _publish(feed, _batch(TRADES, 5, 0, venue), shard=once)
+    async with _writing(settings, busy), _writing(settings, once), _writing(settings, never):
         for number in range(1, 4):
-            await _passed(state, await _publish(feed, _batch(TRADES, 5, number, venue)))
+            seq = await _publish(feed, _batch(TRADES, 5, number, venue), shard=busy)
+            await _passed(state, seq, busy)
         await _purged_to(admin, 5)
-        assert (await _floor(state, 2))["seq"] >= 4
+        await _passed(state, 4, never)
 
 
 async def test_a_shard_whose_writer_is_away_keeps_its_ticks(
@@ -455,14 +457,15 @@ async def test_a_shard_whose_writer_is_away_keeps_its_ticks(
 ) -> None:
     settings = _purging(settings, monkeypatch).model_copy(update={"shards": 2})
     await broker.provision(settings)
+    one, two = (await sharding.current(state)).numbers
     waiting = _batch(TRADES, 5, 0, venue)
-    async with _writing(settings, 0):
-        await _passed(state, await _publish(feed, _batch(TRADES, 5, 1, f"{venue}2")))
-        kept = await _publish(feed, waiting, shard=1)
-        await _passed(state, await _publish(feed, _batch(TRADES, 5, 2, f"{venue}2")))
+    async with _writing(settings, one):
+        await _passed(state, await _publish(feed, _batch(TRADES, 5, 1, f"{venue}2"), shard=one), one)
+        kept = await _publish(feed, waiting, shard=two)
+        await _passed(state, await _publish(feed, _batch(TRADES, 5, 2, f"{venue}2"), shard=one), one)
         await asyncio.sleep(0.3)
         assert (await admin.js.stream_info(TICKS)).state.first_seq <= kept
-        async with _writing(settings, 1):
+        async with _writing(settings, two):
             await _purged_to(admin, kept + 2)
     _assert_stored(reader, waiting)
 
