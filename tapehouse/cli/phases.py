@@ -78,7 +78,7 @@ def role_part(role: str, settings: Settings, environment: Mapping[str, str] | No
     """A role as a part: ready at its next heartbeat that says so. `environment` is its process's alone."""
     from tapehouse.stack.part import Part
 
-    heard = {"writer": "writer", "sim": "feed"}[role]
+    heard = {"sim": "feed"}.get(role, role)
 
     async def answers() -> None:
         from tapehouse.health import heartbeat

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def command(roles: tuple[str, ...], home: Path | None) -> None:
     """Run roles in this process until it is told to stop.
 
-    ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), or sim (the
-    simulated venue). Where the servers are
-    and the passwords come from the home folder, tapehouse.toml or TAPEHOUSE_*.
+    ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), accounts
+    (account trades by request), or sim (the simulated venue). Where the servers are and the passwords come
+    from the home folder, tapehouse.toml or TAPEHOUSE_*.
     """
     import uvloop
 
@@ -68,15 +68,27 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
         if place and not place.isdigit():
             raise UsageError(f"writer: expected a number, was {place!r}")
         return [_writers(settings, int(place) if place else None)]
+    if role == "accounts":
+        return [_accounts(settings)]
     if role == "sim":
         return [_simulator(settings)]
-    raise UsageError(f"role: expected writer, writer:N or sim, was {role!r}")
+    raise UsageError(f"role: expected writer, writer:N, accounts or sim, was {role!r}")
 
 
 async def _writers(settings: Settings, place: int | None) -> None:
     from ingest.writers import Writers
 
     await Writers(settings, place).run()
+
+
+async def _accounts(settings: Settings) -> None:
+    from ingest.accounts import Accounts
+    from tapehouse.bus import Bus
+    from tapehouse.health import Health
+
+    health = Health("accounts")
+    async with Bus.opened(settings, "accounts") as bus:
+        await health.alongside(bus, Accounts(bus, health).run())
 
 
 async def _simulator(settings: Settings) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--feed", default="sim", show_default=True, help="sim (a simulated venue) or none.")
 @options.home
 def command(feed: str, home: Path | None) -> None:
-    """Run NATS, QuestDB, ClickHouse, the writer and a feed until Ctrl-C, with a live status board.
+    """Run NATS, QuestDB, ClickHouse, the roles and a feed until Ctrl-C, with a live status board.
 
     Everything is kept in the home folder: a second start goes on where the first stopped.
     """
@@ -65,9 +65,9 @@ async def _start(stack: Stack, home: Path, feed: str) -> None:
     from tapehouse.stack.servers import asked_ports
 
     await start_servers(stack, home, asked_ports())
-    roles = ["writer"] + (["sim"] if feed == "sim" else [])
+    roles = ["writer", "accounts"] + (["sim"] if feed == "sim" else [])
     for role in roles:
         stack.add(role_part(role, load(home)))
-    await stack.start("writer")
+    await stack.start("writer", "accounts")
     if feed == "sim":
         await stack.start("sim")

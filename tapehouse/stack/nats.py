@@ -55,6 +55,7 @@ GRANTS: dict[str, Grant] = {
             "health.feed.>",
             "$KV.state.checkpoint.>",
             "$KV.state.numbering.>",
+            "$KV.state.lease.feed.>",
             *_reads("KV_state"),
             *_reads("TICKS"),
             *_reads("QUARANTINE"),
@@ -79,6 +80,18 @@ GRANTS: dict[str, Grant] = {
             "$JS.ACK.TICKS.>",
         )
     ),
+    "accounts": Grant(
+        publish=(
+            "ticks.account_trades.accounts.*",
+            "quarantine.account_trades.accounts",
+            "health.accounts.>",
+            # Answers, to the sender alone: a grant to answer whoever asks could be used to publish anywhere.
+            "_INBOX_sender.>",
+            *_reads("KV_state"),
+        ),
+        subscribe=("accounts.trades",),
+    ),
+    "sender": Grant(publish=("accounts.trades",)),
     "monitor": Grant(
         publish=(
             "$JS.API.STREAM.INFO.TICKS",

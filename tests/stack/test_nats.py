@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, KeyValueConfig, StreamConfig
 
@@ -188,6 +189,33 @@ async def test_a_monitor_cannot_read_ticks_or_change_anything(login: Login, unti
         "$JS.API.STREAM.DELETE.QUARANTINE",
     ):
         await _may_not_publish(client, faults, subject, until)
+
+
+async def test_a_sender_asks_and_is_answered_and_can_nothing_else(login: Login, until: Any) -> None:
+    accounts, accounts_faults = await login("accounts")
+    sender, faults = await login("sender")
+
+    async def answer(message: Msg) -> None:
+        await message.respond(b"stored")
+
+    await accounts.subscribe("accounts.trades", queue="accounts", cb=answer)
+    await accounts.flush()
+    assert (await sender.request("accounts.trades", b"{}", timeout=10)).data == b"stored"
+    js = accounts.jetstream()
+    await js.publish("ticks.account_trades.accounts.0", b"good")
+    await js.publish("quarantine.account_trades.accounts", b"bad")
+    await js.key_value("state")
+    await accounts.publish("health.accounts.0", b"{}")
+    await accounts.flush()
+    assert faults + accounts_faults == []
+    for subject in ("ticks.account_trades.accounts.0", "quarantine.x", "_INBOX_accounts.x", "$JS.API.INFO"):
+        await _may_not_publish(sender, faults, subject, until)
+    for subject in ("accounts.trades", "_INBOX_accounts.>", "health.>", "ticks.>", ">"):
+        await _may_not_subscribe(sender, faults, subject, until)
+    # A request whose reply is to go elsewhere makes nobody else's subject its own.
+    for subject in ("ticks.trades.T.0", "$KV.state.floor.0", "accounts.trades", "_INBOX_feed.x"):
+        await _may_not_publish(accounts, accounts_faults, subject, until)
+    await _may_not_subscribe(accounts, accounts_faults, "_INBOX_sender.>", until)
 
 
 @pytest.mark.parametrize("user", [*part_of.GRANTS, "nobody", ""])
