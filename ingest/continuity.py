@@ -38,6 +38,10 @@ class Hole:
     """What of it is still missing, inclusive."""
     declared: bool = False
     """A row of `gaps` says so."""
+    tries: int = 0
+    """How often it could not be filled."""
+    again_ns: int = 0
+    """When to try again."""
 
     @property
     def missing(self) -> int | None:

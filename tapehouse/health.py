@@ -8,6 +8,8 @@ rows_s                  rows a second over the last report's time
 lag_ms                  at the last rows done: the clock less when the newest of them came in (for a writer:
                         was stored in the stream); null before any
 quarantined             rows this process put into quarantine
+skew_ms                 for a live feed: the receive clock less the venue's; null where it is not known
+gaps                    for a live feed: gaps found since the process started that are not closed
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ class Health:
             "rows_s": 0.0,
             "lag_ms": None,
             "quarantined": 0,
+            "skew_ms": None,
+            "gaps": 0,
         }
         self._changed = asyncio.Event()
         self._looked_at = 0
@@ -63,6 +67,11 @@ class Health:
         self._told["rows"] += rows
         self._told["quarantined"] = quarantined
         self._told["lag_ms"] = round((now_ns() - came_ns) / MILLISECOND, 3)
+
+    def measured(self, skew_ns: int | None, gaps: int) -> None:
+        """How far the receive clock is from the venue's, and how many gaps are open."""
+        self._told["skew_ms"] = None if skew_ns is None else round(skew_ns / MILLISECOND, 3)
+        self._told["gaps"] = gaps
 
     def moved(self) -> bool:
         """Whether rows were done since the last time this was asked."""

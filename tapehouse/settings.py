@@ -81,6 +81,35 @@ class Simulator(_Part):
     duplicate: float = Field(0.001, ge=0, le=0.5)
 
 
+class Feed(_Part):
+    """The feeds of live venues."""
+
+    kinds: tuple[str, ...] = ("trades", "quotes", "depth")
+    """What is taken, as far as the venue offers it."""
+    gap_grace_s: float = Field(2, ge=0)
+    """How long ids may be missing before that is a gap: two connections may bring them out of order."""
+    silence_s: float = Field(60, gt=0)
+    """Without a message for so long a connection is replaced."""
+    overlap_s: float = Field(10, ge=0)
+    """How long a connection goes on beside its successor."""
+    snapshot_every_s: int = Field(300, ge=1, le=86_400)
+    """How often a book is written out; it must divide the day."""
+    backfill_pages: int = Field(100, ge=1)
+    """REST answers asked for to fill one gap, at most."""
+
+
+class VenueAt(_Part):
+    """A venue by another name or at other addresses: `protocol` is that of one of the venues there are."""
+
+    protocol: str
+    socket: str = ""
+    rest: str = ""
+    key: SecretStr = SecretStr("")
+    """For requests that the venue answers to known users alone."""
+    pace: float = Field(1, ge=0)
+    """A factor of the pauses between REST requests; 0 where there are no limits."""
+
+
 class Settings(BaseSettings):
     """Everything a role needs to know; see the module's docstring for where it comes from."""
 
@@ -95,6 +124,8 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse = ClickHouse()
     writer: Writer = Writer()
     simulator: Simulator = Simulator()
+    feed: Feed = Feed()
+    venues: dict[str, VenueAt] = {}
 
     @classmethod
     def settings_customise_sources(

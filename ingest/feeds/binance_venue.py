@@ -27,7 +27,7 @@ class Binance:
 
     kinds = frozenset(_EVENTS)
     contiguous = frozenset({"trades"})
-    lifetime_s = 24 * 3600.0
+    lifetime_s: float | None = 24 * 3600.0
     overlaps = True
 
     def __init__(

@@ -1,0 +1,117 @@
+"""What a replay plays: captures of sockets, by market and in the order in which they were received."""
+
+from __future__ import annotations
+
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.feeds import replay_binance
+from ingest.feeds.dialect import Dialect, Recorded
+from ingest.feeds.formats import content_of
+from ingest.feeds.lines import open_stream, read_lines
+from ingest.feeds.replay_binance import stream_of
+from ingest.feeds.venue import Stream
+from tapehouse.errors import SourceError
+
+
+@dataclass(frozen=True)
+class _Capture:
+    """One file: its market, its streams, its lines."""
+
+    path: Path
+    gzipped: bool
+    dialect: Dialect
+    streams: frozenset[Stream]
+    lines: int
+
+    def read(self) -> Iterator[Recorded]:
+        """The messages in their order. Snapshots, which name no stream, are of the file's one symbol."""
+        symbol = min(stream.symbol for stream in self.streams)
+        for at_ns, message in _lines(self.path, self.gzipped):
+            stream = stream_of(message)
+            if stream is not None:
+                yield Recorded(at_ns, stream, message)
+            elif b'"lastUpdateId"' in message:
+                yield Recorded(at_ns, Stream("depth", symbol), message, snapshot=True)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """All captures of one market."""
+
+    dialect: Dialect
+    captures: tuple[_Capture, ...]
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """What it holds messages of."""
+        return frozenset().union(*(capture.streams for capture in self.captures))
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols, in order."""
+        return sorted({stream.symbol for stream in self.streams})
+
+    @property
+    def lines(self) -> int:
+        """Of all captures."""
+        return sum(capture.lines for capture in self.captures)
+
+    def read(self) -> Iterator[Recorded]:
+        """The messages by time received."""
+        return heapq.merge(*(capture.read() for capture in self.captures), key=lambda item: item.at_ns)
+
+
+def recordings(paths: Sequence[Path]) -> list[Recording]:
+    """The captures at `paths`, files or folders of them, by market.
+
+    Raises SourceError where one cannot be read, or there is none.
+    """
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    by_market: dict[str, list[_Capture]] = defaultdict(list)
+    for file in files:
+        capture = _opened(file)
+        by_market[capture.dialect.name].append(capture)
+    if not by_market:
+        raise SourceError(f"replay: expected captures, was none in {' '.join(map(str, paths))}")
+    return [Recording(found[0].dialect, tuple(found)) for found in by_market.values()]
+
+
+def _opened(path: Path) -> _Capture:
+    try:
+        content = content_of(path)
+    except OSError as reason:
+        raise SourceError(f"{path}: cannot be read: {reason}") from None
+    if content.format != "capture":
+        raise SourceError(
+            f"{path}: expected a capture, lines of `<receive ns> <message>`, was {content.format}"
+        )
+    streams: set[Stream] = set()
+    dialect: Dialect = replay_binance.SPOT
+    count = 0
+    for _, message in _lines(path, content.gzipped):
+        count += 1
+        stream = stream_of(message)
+        if stream is not None:
+            streams.add(stream)
+        # Futures' messages carry the trade time, COIN-M's quotes and books the pair too.
+        if b'"ps":"' in message:
+            dialect = replay_binance.COINM
+        elif dialect is replay_binance.SPOT and (b'"pu":' in message or b'"X":"' in message):
+            dialect = replay_binance.USDM
+    if not streams:
+        raise SourceError(f"{path}: expected messages of Binance's combined streams, was without any")
+    return _Capture(path, content.gzipped, dialect, frozenset(streams), count)
+
+
+def _lines(path: Path, gzipped: bool) -> Iterator[tuple[int, bytes]]:
+    """(receive time, message) of each line that has both."""
+    with open_stream(path, gzipped) as stream:
+        for lines in read_lines(stream, 0, 1):
+            for start, end in zip(lines.starts.tolist(), lines.ends.tolist(), strict=True):
+                received, _, message = lines.data[start:end].partition(b" ")
+                if received.isdigit() and message:
+                    yield int(received), bytes(message)

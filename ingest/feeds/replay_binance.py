@@ -1,0 +1,152 @@
+"""Binance's side of its protocol: combined streams, SUBSCRIBE, trades and books by REST."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from ingest.feeds.dialect import Past, Recorded
+from ingest.feeds.venue import Stream
+from ingest.validation import NULL_LONG
+from tapehouse.batch import Batch
+from tapehouse.clock import MILLISECOND
+
+_KINDS = {"trade": "trades", "bookTicker": "quotes", "depth": "depth"}
+_STREAM = re.compile(rb'\{"stream":"([^"@]+)@([a-zA-Z]+)')
+_TRADE_ID = re.compile(rb'"t":(\d+)')
+_PLAIN = ".15g"
+
+
+def stream_of(message: bytes) -> Stream | None:
+    """What a message of a combined stream is of; None where it is none of those that are replayed."""
+    found = _STREAM.match(message)
+    kind = _KINDS.get(found[2].decode()) if found else None
+    return Stream(kind, found[1].decode().upper()) if found and kind else None
+
+
+class BinanceDialect:
+    """One market's."""
+
+    path = "/stream"
+
+    def __init__(self, name: str, futures: bool) -> None:
+        self.name = name
+        self._futures = futures
+
+    def subscribed(self, command: bytes) -> tuple[list[Stream], list[bytes]]:
+        """SUBSCRIBE names streams; anything else is only answered."""
+        asked = orjson.loads(command)
+        streams = []
+        for name in asked["params"] if asked.get("method") == "SUBSCRIBE" else ():
+            symbol, _, event = name.partition("@")
+            kind = _KINDS.get(event.partition("@")[0])
+            if kind:
+                streams.append(Stream(kind, symbol.upper()))
+        return streams, [orjson.dumps({"result": None, "id": asked.get("id")})]
+
+    def trade_id(self, message: bytes) -> int:
+        """The id of a trade."""
+        found = _TRADE_ID.search(message)
+        assert found, message
+        return int(found[1])
+
+    def answer(self, path: str, query: Mapping[str, str], past: Past) -> bytes | None:
+        """Trades by id, the latest trades, and the last snapshot of a book."""
+        symbol, limit = query.get("symbol", ""), int(query.get("limit", "500"))
+        trades = past.trades.get(symbol, {})
+        if path.endswith("/historicalTrades"):
+            first = int(query["fromId"])
+            return _trades(islice((message for trade, message in trades.items() if trade >= first), limit))
+        if path.endswith("/trades"):
+            return _trades(list(trades.values())[-limit:])
+        return past.books.get(symbol) if path.endswith("/depth") else None
+
+    def render(self, batches: Iterable[Batch]) -> Iterator[Recorded]:
+        """Rows of trades, quotes and depth as messages."""
+        rows = [row for batch in batches for row in self._rows(batch)]
+        yield from sorted(rows, key=lambda row: row.at_ns)
+
+    def _rows(self, batch: Batch) -> Iterator[Recorded]:
+        columns = {name: _values(batch, name) for name in batch.columns}
+        event = next(event for event, kind in _KINDS.items() if kind == batch.kind.name)
+        for place in range(batch.rows):
+            row = {name: values[place] for name, values in columns.items()}
+            stream = Stream(batch.kind.name, row["symbol"])
+            data = getattr(self, f"_{batch.kind.name}")(row)
+            if row.get("snapshot"):
+                yield Recorded(row["ts_recv"], stream, orjson.dumps(data), snapshot=True)
+                continue
+            name = f"{stream.symbol.lower()}@{event}"
+            yield Recorded(row["ts_recv"], stream, orjson.dumps({"stream": name, "data": data}))
+
+    def _trades(self, row: dict[str, Any]) -> dict[str, Any]:
+        ms = row["ts_event"] // MILLISECOND
+        return {
+            "e": "trade", "E": ms, "T": ms, "s": row["symbol"], "t": row["seq"], "p": _text(row["price"]),
+            "q": _text(row["size"]), "X": "MARKET", "m": row["side"] < 0,
+        }  # fmt: skip
+
+    def _quotes(self, row: dict[str, Any]) -> dict[str, Any]:
+        ms = row["ts_event"] // MILLISECOND
+        timed = {"e": "bookTicker", "T": ms, "E": ms} if self._futures else {}
+        return {
+            **timed, "u": row["seq"], "s": row["symbol"], "b": _text(row["bid"]), "B": _text(row["bid_size"]),
+            "a": _text(row["ask"]), "A": _text(row["ask_size"]),
+        }  # fmt: skip
+
+    def _depth(self, row: dict[str, Any]) -> dict[str, Any]:
+        ms = row["ts_event"] // MILLISECOND
+        bids, asks = _levels(row, "bid"), _levels(row, "ask")
+        if row["snapshot"]:
+            timed = {"E": ms, "T": ms} if self._futures else {}
+            return {"lastUpdateId": row["seq"], **timed, "bids": bids, "asks": asks}
+        chained = {"T": ms, "pu": row["seq_previous"]} if row["seq_previous"] != NULL_LONG else {}
+        return {
+            "e": "depthUpdate", "E": ms, "s": row["symbol"], "U": row["seq_first"], "u": row["seq"], **chained,
+            "b": bids, "a": asks,
+        }  # fmt: skip
+
+
+def _values(batch: Batch, name: str) -> list[Any]:
+    data = batch.columns[name]
+    if hasattr(data, "to_list"):
+        return list(data.to_list())
+    if hasattr(data, "row"):
+        return [data.row(place).tolist() for place in range(batch.rows)]
+    return list(data.tolist())
+
+
+def _text(number: float) -> str:
+    """A decimal as the venue writes it; an absent one is 0."""
+    return "0" if number != number else format(number, "f") if abs(number) < 1e-4 else format(number, _PLAIN)
+
+
+def _levels(row: dict[str, Any], side: str) -> list[list[str]]:
+    prices, sizes = row[f"{side}_prices"], row[f"{side}_sizes"]
+    return [[_text(price), _text(size)] for price, size in zip(prices, sizes, strict=True)]
+
+
+def _trades(messages: Iterable[bytes]) -> bytes:
+    """Messages of trades as REST gives them."""
+    rows = []
+    for message in messages:
+        trade = orjson.loads(message)["data"]
+        rows.append(
+            {
+                "id": trade["t"],
+                "price": trade["p"],
+                "qty": trade["q"],
+                "time": trade["T"],
+                "isBuyerMaker": trade["m"],
+            }
+        )
+    return orjson.dumps(rows)
+
+
+SPOT = BinanceDialect("binance_spot", futures=False)
+USDM = BinanceDialect("binance_usdm", futures=True)
+COINM = BinanceDialect("binance_cm", futures=True)

@@ -1,0 +1,113 @@
+"""A live feed before a replayed venue, on a real broker: what it publishes is read back from the stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from ingest.feeds.dialect import Dialect, Recorded
+from ingest.feeds.replay import Market, Replay
+from ingest.feeds.replay_faults import Faults
+from ingest.feeds.venues import VENUES
+from ingest.livefeed import LiveFeed
+from ingest.quarantine import Entry, Quarantine
+from tapehouse.batch import Batch, Lists, Strings
+from tapehouse.bus import TICKS, Bus
+from tapehouse.health import Health
+from tapehouse.settings import Settings, VenueAt
+from tapehouse.wire import unpack
+from tests.waiting import until
+
+NAME = "rehearsal"
+
+
+def market(
+    dialect: Dialect,
+    recording: Iterable[Recorded],
+    faults: dict[str, int] | None = None,
+    seed: int = 1,
+    speed: float | None = None,
+) -> Market:
+    """A recording on its way to be played."""
+    items = list(recording)
+    streams = frozenset(item.stream for item in items)
+    return Market(dialect, streams, items, speed, Faults(faults or {}, len(items), seed))
+
+
+@dataclass
+class Live:
+    """A feed under test, its venue and its broker."""
+
+    settings: Settings
+    market: Market
+    port: int
+    symbols: Sequence[str]
+
+    @asynccontextmanager
+    async def feeding(self) -> AsyncIterator[LiveFeed]:
+        """The feed runs inside the context, and is then cut off as if it were killed."""
+        name = self.market.dialect.name
+        base = f"127.0.0.1:{self.port}/{name}"
+        at = VenueAt(protocol=name, socket=f"ws://{base}", rest=f"http://{base}", pace=0)
+        bus = await Bus.connect(self.settings, "feed")
+        feed = LiveFeed(self.settings, bus, Health("feed", NAME), VENUES[name], NAME, self.symbols, at)
+        task = asyncio.create_task(feed.run())
+        try:
+            yield feed
+            assert not task.done(), task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await bus.close()
+
+    async def until(self, true: Any, what: str) -> None:
+        await until(true, what)
+
+    async def batches(self) -> list[Batch]:
+        """All batches in the stream, in its order."""
+        bus = await Bus.connect(self.settings, "admin")
+        try:
+            last = (await bus.js.stream_info(TICKS)).state.last_seq
+            messages = [await bus.js.get_msg(TICKS, seq, direct=True) for seq in range(1, last + 1)]
+            return [unpack(message.data or b"") for message in messages]
+        finally:
+            await bus.close()
+
+    async def rows(self) -> dict[str, list[dict[str, Any]]]:
+        """All rows in the stream by kind, in its order."""
+        found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        for batch in await self.batches():
+            found[batch.kind.name] += as_rows(batch)
+        return found
+
+    async def quarantined(self) -> list[Entry]:
+        """All that was refused."""
+        bus = await Bus.connect(self.settings, "admin")
+        try:
+            return [entry async for entry in Quarantine(bus).entries()]
+        finally:
+            await bus.close()
+
+
+@asynccontextmanager
+async def live(settings: Settings, market: Market, symbols: Sequence[str]) -> AsyncIterator[Live]:
+    """The venue, for as long as the context lasts; the feed is started inside."""
+    async with Replay([market]).serving("127.0.0.1", 0) as port:
+        yield Live(settings, market, port, symbols)
+
+
+def as_rows(batch: Batch) -> list[dict[str, Any]]:
+    """One dict a row."""
+    columns: dict[str, list[Any]] = {}
+    for name, data in batch.columns.items():
+        if isinstance(data, Strings):
+            columns[name] = list(data.to_list())
+        elif isinstance(data, Lists):
+            columns[name] = [data.row(place).tolist() for place in range(batch.rows)]
+        else:
+            columns[name] = data.tolist()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
