@@ -182,14 +182,14 @@ class LiveFeed:
 
     def _numbered(self, batch: Batch) -> Batch:
         """Rows without ids get theirs from time."""
-        if self._parser.numbering.get(batch.kind.name) != BY_TIME:
+        if self._venue.numbering[batch.kind.name] != BY_TIME:
             return batch
         return by_time(batch, self._tracks.sequences(batch.kind.name))
 
     async def _hold_numbering(self, batch: Batch) -> None:
         kind = batch.kind.name
         if kind not in self._numberings:
-            numbering = self._parser.numbering[kind]
+            numbering = self._venue.numbering[kind]
             self._numberings[kind] = Numberings(self._state, batch.kind, self._name, numbering)
         await self._numberings[kind].hold(batch.strings("symbol").compact().values)
 

@@ -7,7 +7,7 @@ the last thousand are taken.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,6 +26,7 @@ class Binance:
     """One of the venue's three markets."""
 
     kinds = frozenset(_EVENTS)
+    numbering: Mapping[str, str] = {"trades": "trade id", "quotes": "update id", "depth": "update id"}
     contiguous = frozenset({"trades"})
     lifetime_s: float | None = 24 * 3600.0
     overlaps = True

@@ -136,7 +136,7 @@ class Line:
 
     async def _hold(self, number: int, leaving: asyncio.Event) -> None:
         """One connection from its beginning to its end; sets `leaving` when a successor should begin."""
-        reason = "no answer"
+        reason = ""
         try:
             async with asyncio.timeout(_CONNECT_S):
                 socket = await self._session.ws_connect(
@@ -166,6 +166,7 @@ class Line:
             self._found(self.streams)
 
     def _closed(self, number: int, reason: str) -> None:
+        """A connection is at its end; without a reason because the feed is."""
         if number in self._open:
             self._open.remove(number)
             if not self._open:
@@ -173,7 +174,7 @@ class Line:
                 self._lost(self.streams, "disconnected")
         elif not self._open:
             self.detail = f"{self._url}: {reason}"
-        if not self._open:
+        if reason and not self._open:
             _log.warning("venue lost", venue=self._venue.name, streams=len(self.streams), reason=reason)
 
     async def _receive(

@@ -5,7 +5,7 @@ One file a venue; `VENUES` in `ingest/feeds/venues.py` lists them, and one suite
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -41,11 +41,10 @@ class Ask:
 
 
 class VenueParser(Protocol):
-    """Messages -> batches. The same messages give the same rows however calls cut them."""
+    """Messages -> batches. The same messages give the same rows however calls cut them.
 
-    numbering: dict[str, str]
-    """By kind, what seq is, from the first row on: the name of the venue's ids, or `time` where the rows have
-    none; such rows come with seq 0 and the feed numbers them."""
+    Rows of a kind that is numbered by time come with seq 0: the feed numbers them.
+    """
 
     @property
     def holding(self) -> bool:
@@ -69,6 +68,8 @@ class Venue(Protocol):
     """As it is asked for on the command line, and the venue of its rows unless settings say otherwise."""
     kinds: frozenset[str]
     """What it offers."""
+    numbering: Mapping[str, str]
+    """By kind, what seq is: the name of the venue's ids, or `time` where the rows have none."""
     contiguous: frozenset[str]
     """The kinds whose ids rise by exactly one within a symbol. Updates of a book chain by nature."""
     socket: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ingest.feeds.dialect import Dialect, Recorded
 from ingest.feeds.replay import Market, Replay
 from ingest.feeds.replay_faults import Faults
+from ingest.feeds.venue import Venue
 from ingest.feeds.venues import VENUES
 from ingest.livefeed import LiveFeed
 from ingest.quarantine import Entry, Quarantine
@@ -46,6 +47,8 @@ class Live:
     market: Market
     port: int
     symbols: Sequence[str]
+    venue: Venue
+    task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def feeding(self) -> AsyncIterator[LiveFeed]:
@@ -54,8 +57,8 @@ class Live:
         base = f"127.0.0.1:{self.port}/{name}"
         at = VenueAt(protocol=name, socket=f"ws://{base}", rest=f"http://{base}", pace=0)
         bus = await Bus.connect(self.settings, "feed")
-        feed = LiveFeed(self.settings, bus, Health("feed", NAME), VENUES[name], NAME, self.symbols, at)
-        task = asyncio.create_task(feed.run())
+        feed = LiveFeed(self.settings, bus, Health("feed", NAME), self.venue, NAME, self.symbols, at)
+        self.task = task = asyncio.create_task(feed.run())
         try:
             yield feed
             assert not task.done(), task
@@ -64,8 +67,20 @@ class Live:
             await asyncio.gather(task, return_exceptions=True)
             await bus.close()
 
-    async def until(self, true: Any, what: str) -> None:
-        await until(true, what)
+    async def until(self, true: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+        """Wait for something, as long as the feed runs."""
+
+        async def true_of_a_feed_that_runs() -> bool:
+            if self.task is not None and self.task.done():
+                self.task.result()
+            answer = true()
+            return answer if isinstance(answer, bool) else await answer
+
+        await until(true_of_a_feed_that_runs, what)
+
+    async def seen(self, kind: str, keys: set[tuple[Any, ...]]) -> bool:
+        """Whether all these rows of a kind are in the stream, by symbol and seq."""
+        return keys <= {(row["symbol"], row["seq"]) for row in (await self.rows())[kind]}
 
     async def batches(self) -> list[Batch]:
         """All batches in the stream, in its order."""
@@ -94,10 +109,12 @@ class Live:
 
 
 @asynccontextmanager
-async def live(settings: Settings, market: Market, symbols: Sequence[str]) -> AsyncIterator[Live]:
+async def live(
+    settings: Settings, market: Market, symbols: Sequence[str], venue: Venue | None = None
+) -> AsyncIterator[Live]:
     """The venue, for as long as the context lasts; the feed is started inside."""
     async with Replay([market]).serving("127.0.0.1", 0) as port:
-        yield Live(settings, market, port, symbols)
+        yield Live(settings, market, port, symbols, venue or VENUES[market.dialect.name])
 
 
 def as_rows(batch: Batch) -> list[dict[str, Any]]:

@@ -72,7 +72,9 @@ def test_updates_of_a_book_chain_by_the_id_before_them() -> None:
 
 
 @given(st.data())
-def test_two_connections_bring_each_id_once_and_the_holes_are_what_neither_brought(data: st.DataObject) -> None:
+def test_two_connections_bring_each_id_once_and_the_holes_are_what_neither_brought(
+    data: st.DataObject,
+) -> None:
     ids = list(range(1, data.draw(st.integers(2, 60))))
     lost = data.draw(st.sets(st.sampled_from(ids[1:] or ids)))
     brought = [i for i in ids if i not in lost or i == 1]

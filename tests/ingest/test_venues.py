@@ -1,0 +1,213 @@
+"""What every venue must hold to: replayed in its own format, its rows are in the stream once, or in `gaps`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ingest.feeds.dialect import Dialect
+from ingest.feeds.dialects import DIALECTS
+from ingest.feeds.venues import VENUES
+from tapehouse.batch import Batch, Strings
+from tapehouse.clock import MILLISECOND, SECOND, parse_ns
+from tapehouse.model import QUOTES, TRADES
+from tapehouse.settings import Feed, Settings
+from tests.broker import Broker
+from tests.ingest.live import Live, as_rows, live, market
+
+START = parse_ns("2024-08-08T12:00:00Z")
+ROWS = 2_000
+SYMBOLS = {"coinbase": ("BTC-USD", "ETH-USD"), "kraken": ("BTC/USD", "ETH/USD")}
+"""As the venue spells them, where not as Binance does."""
+
+pytestmark = pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS)
+
+
+@pytest.fixture
+def settings(broker: Broker) -> Settings:
+    feed = Feed(gap_grace_s=0.2, overlap_s=0.3, silence_s=1)
+    return broker.settings.model_copy(update={"feed": feed})
+
+
+def symbols_of(dialect: Dialect) -> tuple[str, ...]:
+    return SYMBOLS.get(dialect.name, ("BTCUSDT", "ETHUSDT"))
+
+
+def trades(dialect: Dialect) -> Batch:
+    """Of two symbols in turn, ids rising by one within each."""
+    chance = np.random.default_rng(1)
+    times = START + np.arange(ROWS) * 10 * MILLISECOND
+    return Batch(
+        TRADES,
+        "any",
+        ROWS,
+        {
+            "ts_event": times,
+            "ts_recv": times + SECOND,
+            "symbol": Strings(symbols_of(dialect), np.arange(ROWS, dtype=np.int32) % 2),
+            "seq": 1_000 + np.arange(ROWS) // 2,
+            "price": np.round(chance.normal(60_000, 10, ROWS), 2),
+            "size": np.round(chance.exponential(1, ROWS) + 0.001, 5),
+            "side": np.where(chance.random(ROWS) < 0.5, np.int8(1), np.int8(-1)),
+            "flags": np.zeros(ROWS, np.int16),
+            "exchange": Strings.constant(None, ROWS),
+            "conditions": Strings.constant(None, ROWS),
+        },
+    )
+
+
+def quotes(dialect: Dialect) -> Batch:
+    """Of the same symbols, ids rising by any step; each quote's bid is a price of its own."""
+    chance = np.random.default_rng(2)
+    times = START + np.arange(ROWS) * 10 * MILLISECOND + 3 * MILLISECOND
+    bids = 50_000 + np.arange(ROWS) / 100
+    return Batch(
+        QUOTES,
+        "any",
+        ROWS,
+        {
+            "ts_event": times,
+            "ts_recv": times + SECOND,
+            "symbol": Strings(symbols_of(dialect), np.arange(ROWS, dtype=np.int32) % 2),
+            "seq": 5_000 + np.cumsum(chance.integers(1, 9, ROWS)),
+            "bid": bids,
+            "bid_size": np.round(chance.exponential(1, ROWS) + 0.001, 3),
+            "ask": np.round(bids + 0.5, 2),
+            "ask_size": np.round(chance.exponential(1, ROWS) + 0.001, 3),
+            "flags": np.zeros(ROWS, np.int16),
+        },
+    )
+
+
+def trade(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("ts_event", "symbol", "seq", "price", "size", "side"))
+
+
+def quote(row: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("symbol", "bid", "bid_size", "ask", "ask_size"))
+
+
+async def all_trades(at: Live) -> bool:
+    """As many trades as were recorded are in the stream, all fine if these are they."""
+    return len((await at.rows())["trades"]) >= ROWS
+
+
+def assert_same_trades(rows: dict[str, list[dict[str, Any]]], dialect: Dialect) -> None:
+    assert Counter(map(trade, rows["trades"])) == Counter(map(trade, as_rows(trades(dialect))))
+
+
+def assert_quotes_once_or_in_gaps(rows: dict[str, list[dict[str, Any]]], dialect: Dialect, lost: int) -> None:
+    """Each quote is there at most once; those of a symbol that are not lie in the gaps of that symbol."""
+    source = Counter(map(quote, as_rows(quotes(dialect))))
+    found = Counter(map(quote, rows["quotes"]))
+    assert not found - source
+    missing = source - found
+    assert missing.total() <= lost
+    gaps = [gap for gap in rows["gaps"] if gap["kind"] == "quotes"]
+    for symbol in {symbol for symbol, *_ in missing}:
+        assert any(gap["symbol"] == symbol and not gap["closed"] for gap in gaps)
+
+
+async def test_what_a_venue_sends_is_published_once(settings: Settings, dialect: Dialect) -> None:
+    recording = dialect.render([trades(dialect), quotes(dialect)])
+    async with live(settings, market(dialect, recording), symbols_of(dialect)) as at:
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: all_trades(at), "all trades in the stream")
+            await at.until(lambda: all_quotes(at), "all quotes in the stream")
+        rows = await at.rows()
+        assert_same_trades(rows, dialect)
+        assert_quotes_once_or_in_gaps(rows, dialect, lost=0)
+        assert not rows["gaps"]
+        assert not await at.quarantined()
+
+
+async def all_quotes(at: Live) -> bool:
+    return len((await at.rows())["quotes"]) >= ROWS
+
+
+async def test_cuts_and_skipped_ids_are_healed_by_rest_or_recorded(
+    settings: Settings, dialect: Dialect
+) -> None:
+    recording = dialect.render([trades(dialect), quotes(dialect)])
+    faults = {"cut": 3, "skip": 5, "double": 5}
+    async with live(settings, market(dialect, recording, faults), symbols_of(dialect)) as at:
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: all_trades(at), "all trades in the stream")
+            await at.until(lambda: gaps_closed(at), "the gaps of trades to be closed")
+        rows = await at.rows()
+        assert_same_trades(rows, dialect)
+        lost = sum(fault.count for fault in at.market.faults.done) + faults["skip"]
+        assert_quotes_once_or_in_gaps(rows, dialect, lost)
+
+
+async def gaps_closed(at: Live) -> bool:
+    """The last word on each gap of trades is that it is closed."""
+    gaps = [gap for gap in (await at.rows())["gaps"] if gap["kind"] == "trades"]
+    return all({(gap["symbol"], gap["seq"]): gap["closed"] for gap in gaps}.values())
+
+
+async def test_damaged_messages_are_in_quarantine_and_their_trades_healed(
+    settings: Settings, dialect: Dialect
+) -> None:
+    recording = dialect.render([trades(dialect)])
+    async with live(settings, market(dialect, recording, {"damage": 7}), symbols_of(dialect)) as at:
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: all_trades(at), "all trades in the stream")
+        assert_same_trades(await at.rows(), dialect)
+        assert len(await at.quarantined()) == 7
+
+
+async def test_a_feed_that_is_killed_goes_on_without_a_loss_or_a_double(
+    settings: Settings, dialect: Dialect
+) -> None:
+    recording = dialect.render([trades(dialect), quotes(dialect)])
+    async with live(settings, market(dialect, recording, speed=15), symbols_of(dialect)) as at:
+        for least in (1, ROWS // 3):
+            async with at.feeding():
+                await at.until(partial(more_than, at, least), f"{least} trades in the stream")
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: all_trades(at), "all trades in the stream")
+        rows = await at.rows()
+        assert_same_trades(rows, dialect)
+        assert_quotes_once_or_in_gaps(rows, dialect, lost=ROWS)
+
+
+async def more_than(at: Live, count: int) -> bool:
+    return len((await at.rows())["trades"]) > count
+
+
+async def test_connections_are_handed_over_before_the_venue_cuts_them(
+    settings: Settings, dialect: Dialect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venue = VENUES[dialect.name]
+    if not venue.overlaps:
+        pytest.skip(f"{venue.name} has rows without ids: its connections never overlap")
+    monkeypatch.setattr(venue, "lifetime_s", 0.3)
+    recording = dialect.render([trades(dialect), quotes(dialect)])
+    async with live(settings, market(dialect, recording, speed=15), symbols_of(dialect), venue) as at:
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: all_quotes(at), "all quotes in the stream")
+            await at.until(lambda: all_trades(at), "all trades in the stream")
+        rows = await at.rows()
+        assert_same_trades(rows, dialect)
+        assert_quotes_once_or_in_gaps(rows, dialect, lost=0)
+        assert not rows["gaps"]
+
+
+async def test_a_venue_that_falls_silent_is_connected_to_anew(settings: Settings, dialect: Dialect) -> None:
+    recording = dialect.render([trades(dialect)])
+    quick = settings.model_copy(update={"feed": settings.feed.model_copy(update={"silence_s": 0.5})})
+    async with live(quick, market(dialect, recording, {"stall": 1}), symbols_of(dialect)) as at:
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: all_trades(at), "all trades in the stream")
+        assert_same_trades(await at.rows(), dialect)
