@@ -51,6 +51,9 @@ class QuestStore:
         """The answer in frames of about 50,000 rows, none when it is empty; bars come as one frame."""
         if query.kind == "bars":
             yield self._bars(query)
+        elif query.kind == "account_trades":
+            account = query.account_id
+            yield from self._reader.account_rows(account, account, query.start_ns, query.end_ns)
         else:
             kind = KINDS[query.kind]
             yield from self._reader.rows(kind, query.venue, [query.symbol], query.start_ns, query.end_ns)

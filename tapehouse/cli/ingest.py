@@ -40,7 +40,9 @@ def _speed(ctx: click.Context, parameter: click.Parameter, value: str) -> float 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--venue", required=True, help="The source of the rows: an exchange, or a consolidated tape.")
+@click.option(
+    "--venue", help="The source of the rows: an exchange, or a consolidated tape. Account trades have none."
+)
 @click.option("--symbol", help="Of every row, where the file has no column for it.")
 @click.option(
     "--kind", help="trades, quotes, depth or account_trades  [default: trades; of a capture all it holds]"
@@ -65,7 +67,7 @@ def _speed(ctx: click.Context, parameter: click.Parameter, value: str) -> float 
 @options.home
 def command(
     files: tuple[Path, ...],
-    venue: str,
+    venue: str | None,
     symbol: str | None,
     kind: str | None,
     mapping: dict[str, str],
@@ -75,24 +77,35 @@ def command(
     speed: float | None,
     home: Path | None,
 ) -> None:
-    """Bring files of ticks in: CSV, Parquet, JSON lines, captures of a socket, each plain or gzipped.
+    """Bring files of ticks or account trades in: CSV, Parquet, JSON lines, captures of a socket, each plain or gzipped.
 
     Returns when the rows can be queried. Rows that cannot be used go to the quarantine, the others in. A run
     that was cut off goes on where it was when it is started again; a file brought in twice adds nothing.
     """
     import asyncio
 
+    from ingest.accountrequest import VENUE
     from ingest.readable import open_readable
-    from tapehouse.model import kind_named
+    from tapehouse.errors import UsageError
+    from tapehouse.model import ACCOUNT_TRADES, kind_named
     from tapehouse.settings import load
 
     settings = load(home)
     chosen = kind_named(kind) if kind else None
+    unkept: list[str] = []
+    if chosen is ACCOUNT_TRADES:
+        given = {"--venue": venue, "--symbol": symbol}
+        unkept = [
+            f"{name} {value} left out: account trades have none" for name, value in given.items() if value
+        ]
+        venue, symbol = VENUE, None
+    elif not venue:
+        raise UsageError("--venue: expected the source of the rows, was nothing")
     for file in files:
         with open_readable(
             file, chosen, venue, symbol, mapping, time_unit=time_unit, naive_as_utc=naive_as_utc
         ) as source:
-            for note in source.notes:
+            for note in (*unkept, *source.notes):
                 click.echo(f"{file.name}: {note}", err=True)
             summary = asyncio.run(_bring(settings, source, continuing, speed))
         _tell(file.name, summary)

@@ -21,7 +21,7 @@ _TIME = "%Y-%m-%dT%H:%M:%S%.9fZ"
 @click.command()
 @click.argument("kind", metavar="KIND")
 @click.argument("symbol")
-@click.option("--venue", required=True, help="The source, such as sim or comex.")
+@click.option("--venue", default="", help="The source, such as sim or comex. Account trades have none.")
 @click.option("--start", required=True, help="First instant, inclusive: 2024-08-09T00:00:00Z, a date, or ns.")
 @click.option("--end", required=True, help="Last instant, exclusive.")
 @click.option("--interval", help="Of bars: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w 1M.")
@@ -44,9 +44,10 @@ def command(
     out: str | None,
     home: Path | None,
 ) -> None:
-    """Read trades, quotes or bars of SYMBOL with START <= time < END.
+    """Read trades, quotes, bars or account trades of SYMBOL with START <= time < END.
 
-    KIND is trades, quotes or bars. A bar's time is its start, and every bar is whole.
+    KIND is trades, quotes, bars, or account_trades, whose SYMBOL is an account's id. A bar's time is its
+    start, and every bar is whole.
     """
     from gateway.query import Query
     from gateway.stores.questdb import QuestStore

@@ -17,7 +17,9 @@ _GOOD: dict[str, Any] = {"kind": "trades", "venue": "V", "symbol": "S", "start_n
 
 def test_every_served_kind_can_be_asked_for() -> None:
     for kind in SERVED:
-        assert Query(**{**_GOOD, "kind": kind, "interval": "1m" if kind == "bars" else None}).kind == kind
+        more: dict[str, str | None] = {"venue": "", "symbol": "7"} if kind == "account_trades" else {}
+        more["interval"] = "1m" if kind == "bars" else None
+        assert Query(**{**_GOOD, "kind": kind, **more}).kind == kind
     for interval in INTERVALS:
         Query(**{**_GOOD, "kind": "bars", "interval": interval, "fill": "flat"})
     Query(**{**_GOOD, "start_ns": MAX_TS - 1, "end_ns": MAX_TS})
@@ -26,10 +28,17 @@ def test_every_served_kind_can_be_asked_for() -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"kind": "trade"}, "kind: expected one of trades quotes bars, was 'trade'$"),
+        ({"kind": "trade"}, "kind: expected one of trades quotes bars account_trades, was 'trade'$"),
         ({"kind": "gaps"}, "was 'gaps', which cannot be queried yet"),
         ({"venue": ""}, "venue: expected a name, was nothing"),
         ({"symbol": ""}, "symbol: expected a name, was nothing"),
+        ({"kind": "account_trades"}, "venue: account trades have none, was 'V'"),
+        (
+            {"kind": "account_trades", "venue": ""},
+            "account: expected its id, 0 to 9223372036854775806, was 'S'",
+        ),
+        ({"kind": "account_trades", "venue": "", "symbol": "-1"}, "account: expected its id"),
+        ({"kind": "account_trades", "venue": "", "symbol": str(2**63 - 1)}, "account: expected its id"),
         ({"end_ns": 0}, "end: expected a time after 1970-01-01T00:00:00Z, was 1970-01-01T00:00:00Z"),
         ({"start_ns": 5, "end_ns": 4}, "end: expected a time after"),
         ({"start_ns": -1}, "start: expected 1970 to 2261"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from tapehouse import questdb as reading
 from tapehouse.batch import Batch, Strings
 from tapehouse.clock import DAY, HOUR, INTERVALS, MAX_TS, MINUTE, SECOND, now_ns, parse_ns
 from tapehouse.errors import ConnectError, TapehouseError
-from tapehouse.model import BARS, DEPTH, GAPS, NO_BAR, QUOTES, TRADES
+from tapehouse.model import ACCOUNT_TRADES, BARS, DEPTH, GAPS, NO_BAR, QUOTES, TRADES
 from tapehouse.questdb import TIME, QuestReader
-from tests.batches import batch
+from tests.batches import batch, decimals
 from tests.conftest import Platform
 
 # Around the end of a leap month and of a week, so that every interval has several bars and a seam.
@@ -397,3 +398,30 @@ def test_the_reader_connects_again_after_closing(reader: QuestReader) -> None:
     reader.close()
     assert reader.fetch("SELECT %s + 1", [2]) == [(3,)]
     assert module.QuestStore is QuestStore
+
+
+def test_account_trades_are_one_accounts_in_the_order_of_the_key_with_exact_amounts(
+    quest: QuestStore, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "PAGE_ROWS", 7)
+    account = secrets.randbits(40)
+    amounts = [10**38 - 1, 1 - 10**38, 1, 10**18 + 1, 0] * 8
+    whole = batch(ACCOUNT_TRADES, 40, 1)
+    columns = {
+        "ts_event": _START + np.arange(40) // 4,
+        "account_id": np.where(np.arange(40) % 2, account, account + 1),
+        "id": np.arange(40)[::-1].copy(),
+        "amount": decimals(amounts),
+    }
+    store(replace(whole, columns={**whole.columns, **columns}))
+    found = quest.read(Query("account_trades", "", str(account), _START, _START + 9))
+    expected = sorted(
+        (_START + row // 4, 39 - row, Decimal(f"{amounts[row]}e-18")) for row in range(36) if row % 2
+    )
+    assert found.columns == list(ACCOUNT_TRADES.names)
+    times = found["ts_event"].cast(pl.Int64)
+    assert list(zip(times, found["id"], found["amount"], strict=True)) == expected
+    assert set(found["account_id"]) == {account}
+    none = quest.read(Query("account_trades", "", str(account), _START + 10, _START + 11))
+    assert none.schema == found.schema
+    assert none.is_empty()
