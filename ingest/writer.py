@@ -119,6 +119,7 @@ class Writer:
                 await asyncio.wait((writing, losing), return_when=asyncio.FIRST_COMPLETED)
                 if writing.done():
                     writing.result()
+                    return
                 raise ConnectError(
                     f"writer {self._shard}: the lease was lost",
                     remedy="NATS was away for the length of the lease, or another writer has the shard.",
