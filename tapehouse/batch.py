@@ -83,8 +83,12 @@ class Lists:
 
     def take(self, rows: NDArray[Any]) -> Lists:
         """The rows chosen by a mask or by positions."""
-        positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        return Lists.of([self.row(int(index)) for index in positions])
+        starts, ends = self.starts[rows], self.ends[rows]
+        lengths = ends - starts
+        new_ends = np.cumsum(lengths, dtype=np.int64)
+        # Each value's place: its place among those taken, moved by how far its row moves.
+        moves = np.repeat(starts - (new_ends - lengths), lengths)
+        return Lists(self.values[np.arange(len(moves)) + moves], new_ends)
 
     def slice(self, start: int, stop: int) -> Lists:
         """Rows start (inclusive) to stop (exclusive)."""

@@ -97,6 +97,22 @@ def test_lists_are_their_rows(rows: list[list[float]]) -> None:
     )
 
 
+@given(_levels, st.data())
+def test_lists_taken_are_those_of_a_plain_loop(rows: list[list[float]], data: st.DataObject) -> None:
+    column = Lists.of(rows)
+    places = st.lists(st.integers(-len(rows), len(rows) - 1), max_size=20) if rows else st.just([])
+    positions = data.draw(places)
+    taken = column.take(np.array(positions, np.int64))
+    assert [taken.row(index).tolist() for index in range(len(positions))] == [rows[p] for p in positions]
+    assert taken.ends.dtype == np.int64
+    mask = data.draw(st.lists(st.booleans(), min_size=len(rows), max_size=len(rows)))
+    kept = column.take(np.array(mask, np.bool_))
+    expected = [row for row, chosen in zip(rows, mask, strict=True) if chosen]
+    assert [kept.row(index).tolist() for index in range(len(expected))] == expected
+    assert len(kept.ends) == len(expected)
+    assert len(kept.values) == sum(map(len, expected))
+
+
 def test_slices_are_views() -> None:
     whole = batch(DEPTH, 10)
     part = whole.slice(2, 5)
