@@ -1,5 +1,5 @@
 # make demo: set up and run the platform.   make test: set up and run every test.
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup demo test drill lint format bench clean
 
 setup:
 	@./setup.sh
@@ -9,6 +9,11 @@ demo: setup
 
 test: setup
 	.venv/bin/pytest $(ARGS)
+
+# About 40 minutes: 20 kills of each part, 5 pauses and 5 cuts, then many faults in one run.
+drill: setup
+	.venv/bin/tapehouse drill $(ARGS)
+	.venv/bin/tapehouse drill --together $(ARGS)
 
 lint: setup
 	.venv/bin/ruff format --check

@@ -19,6 +19,7 @@ COMMANDS = {
     "ingest": "Bring files of ticks in.",
     "query": "Read trades, quotes or bars.",
     "quarantine": "Look at what was refused, and try it again.",
+    "drill": "Break a platform of its own under load, and prove that nothing is lost.",
     "doctor": "Check what this machine has of what the platform needs.",
 }
 

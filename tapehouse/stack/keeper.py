@@ -22,8 +22,9 @@ STARTED_S = 10.0
 FAILED_STARTS = 3
 """Starts in a row that did not get ready, after which a part is given up."""
 CRASHES = 20
-"""Ends in a row, each within STEADY_S of getting ready, after which a part is given up."""
+"""Ends in a row, each soon after getting ready, after which a part is given up."""
 STEADY_S = 30.0
+"""An end is soon within this time."""
 LONGEST_DELAY_S = 5.0
 _INHERITED_BY_ALL = ("HOME", "PATH", "TMPDIR")
 
@@ -35,7 +36,9 @@ class _NotReadyError(Exception):
 class Keeper:
     """One part of a stack. `changed` is called after each change of what `view` tells."""
 
-    def __init__(self, home: Home, part: Part, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, home: Home, part: Part, changed: Callable[[], None], steady_s: float = STEADY_S
+    ) -> None:
         self.part = part
         self.state = State.WAITING
         self.restarts = 0
@@ -43,6 +46,7 @@ class Keeper:
         self.failure: StackError | None = None
         self._home = home
         self._changed = changed
+        self._steady_s = steady_s
         self._output = Output(home.log(part.name))
         self._process: Process | None = None
         self._task: asyncio.Task[None] | None = None
@@ -114,9 +118,9 @@ class Keeper:
                 await self._end()
                 raise self._given_up(reason.message, reason.remedy) from reason
             else:
-                failed, crashes = 0, 1 if ready_for > STEADY_S else crashes + 1
+                failed, crashes = 0, 1 if ready_for > self._steady_s else crashes + 1
                 if crashes == CRASHES:
-                    raise self._given_up(f"{why}, {crashes} times in a row within {STEADY_S:g} s")
+                    raise self._given_up(f"{why}, {crashes} times in a row within {self._steady_s:g} s")
             self.restarts += 1
             self._log.warning("starting again", reason=why, restarts=self.restarts)
             self._set(State.RESTARTING, why)

@@ -12,7 +12,7 @@ from tapehouse.errors import StackError, UsageError
 from tapehouse.stack import view
 from tapehouse.stack.cleanstop import CleanStop
 from tapehouse.stack.home import Home, Lock
-from tapehouse.stack.keeper import Keeper
+from tapehouse.stack.keeper import STEADY_S, Keeper
 from tapehouse.stack.part import Part, PartView
 from tapehouse.stack.process import end_orphans
 
@@ -24,12 +24,15 @@ class Stack:
     leaving stops every part. Signals are the caller's business.
     """
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, steady_s: float = STEADY_S) -> None:
+        """`steady_s` is how long a part has to be ready for its end not to count as one of many in a row."""
         self.home = home
+        self._steady_s = steady_s
         self._keepers: dict[str, Keeper] = {}
         self._phases: list[tuple[str, ...]] = []
         self._held = ExitStack()
         self._failed = asyncio.Event()
+        self._changes = asyncio.Event()
         self._log = structlog.get_logger()
 
     async def __aenter__(self) -> Self:
@@ -69,7 +72,7 @@ class Stack:
         """Make `part` known; `start` starts it."""
         if part.name in self._keepers:
             raise UsageError(f"stack: there is a part {part.name!r} already")
-        self._keepers[part.name] = Keeper(self.home, part, self._changed)
+        self._keepers[part.name] = Keeper(self.home, part, self._changed, self._steady_s)
         self._changed()
 
     async def start(self, *names: str) -> None:
@@ -99,6 +102,11 @@ class Stack:
             self._failed.clear()
             await self._failed.wait()
 
+    async def changed(self) -> None:
+        """Wait for the next change of what `view` tells."""
+        self._changes.clear()
+        await self._changes.wait()
+
     def view(self) -> list[PartView]:
         """The parts in the order in which they were added."""
         return [keeper.view() for keeper in self._keepers.values()]
@@ -109,6 +117,7 @@ class Stack:
         return self._keepers[name]
 
     def _changed(self) -> None:
+        self._changes.set()
         if any(keeper.failure for keeper in self._keepers.values()):
             self._failed.set()
         try:

@@ -1,0 +1,72 @@
+"""A file of ticks made up from a seed, with what real ones have: ties, identical rows, late rows, several days."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from tapehouse.clock import DAY, MICROSECOND, SECOND
+from tapehouse.model import TRADES
+from tapehouse.questdb import TIME
+
+_SYMBOLS = 8
+_DAYS = 3
+_OPENS = DAY // 3
+_LASTS = DAY // 3
+_EXCHANGES = ("A", "B", "C")
+_TIES, _IDENTICAL, _LATE = 0.3, 0.01, 0.005
+
+
+def made_up(seed: int, rows: int, first_day_ns: int) -> pl.DataFrame:
+    """Ticks in the order of a file: ts, symbol, price, size, side, exchange; three days from `first_day_ns`."""
+    chance = np.random.default_rng(seed)
+    seconds = np.sort(chance.integers(0, _DAYS * _LASTS // MICROSECOND, rows)) * MICROSECOND
+    times = first_day_ns + seconds // _LASTS * DAY + _OPENS + seconds % _LASTS
+    source = np.arange(rows)
+    # A tie takes the time of the row before it, an identical row all of it.
+    tied = np.maximum.accumulate(np.where(chance.random(rows) < _TIES, 0, source))
+    times = times[tied]
+    same = chance.random(rows) < _IDENTICAL
+    times[chance.random(rows) < _LATE] -= int(2.5 * SECOND)
+    symbols = chance.integers(0, _SYMBOLS, rows)
+    steps = chance.integers(-3, 4, rows)
+    frame = pl.DataFrame(
+        {
+            "ts": pl.Series(times, dtype=pl.Int64).cast(TIME),
+            "symbol": [f"D{symbol}" for symbol in symbols],
+            "price": (100_000 + np.cumsum(steps)) / 100,
+            "size": chance.integers(1, 5_000, rows) / 10,
+            "side": chance.integers(-1, 2, rows).astype(np.int8),
+            "exchange": [_EXCHANGES[place] for place in chance.integers(0, len(_EXCHANGES), rows)],
+        }
+    )
+    return frame[np.maximum.accumulate(np.where(same, 0, source))]
+
+
+def stored_as(ticks: pl.DataFrame, venue: str) -> pl.DataFrame:
+    """The rows that a file of these ticks must be in the store, numbered from time, a second time written."""
+    # seq = max(previous + 1, ts_event) within a symbol.
+    step = pl.int_range(pl.len()).over("symbol")
+    time = pl.col("ts").cast(pl.Int64)
+    seq = ((time - step).cum_max() + step).over("symbol")
+    return ticks.select(
+        ts_event="ts",
+        ts_recv="ts",
+        venue=pl.lit(venue),
+        symbol="symbol",
+        seq=seq,
+        price="price",
+        size="size",
+        side="side",
+        flags=pl.lit(0, pl.Int16),
+        exchange="exchange",
+        conditions=pl.lit(None, pl.String),
+    ).select(TRADES.names)
+
+
+def write(ticks: pl.DataFrame, file: Path) -> Path:
+    """Put the ticks into a Parquet file of several row groups; returns it."""
+    ticks.write_parquet(file, row_group_size=20_000)
+    return file
