@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
-import numpy as np
-
-from ingest.feeds.binance_messages import EVENTS, Call, Held, Row
-from ingest.feeds.binance_rows import FORMS, times
+from ingest.feeds.binance_messages import BARE_SNAPSHOT, EVENTS, QUOTE, SNAPSHOT, Call, Held
+from ingest.feeds.binance_rows import FORMS, Bodies, instant
 from ingest.feeds.fields import Fault, is_name
 from ingest.feeds.parsed import Message, Parsed
 from ingest.feeds.skew import WINDOW, Skew
 from tapehouse.batch import Batch
-from tapehouse.clock import MILLISECOND, Nanos
+from tapehouse.clock import MILLISECOND
 from tapehouse.errors import UsageError
 
 HELD = 1_000
@@ -23,7 +21,6 @@ HELD = 1_000
 HELD_SNAPSHOTS = 16
 """Snapshots that wait for a symbol, at most."""
 _TOGETHER = 2_048
-_QUOTE, _SNAPSHOT, _BARE_SNAPSHOT = "bookTicker without time", "snapshot", "snapshot without time"
 
 
 class Parser:
@@ -83,6 +80,8 @@ class Parser:
 
     def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> Parsed:
         """The rows of messages in the order they were received; `where` names the place of one of them."""
+        if len(messages) <= _TOGETHER:
+            return self._parse(messages, where, last=False)
         # Decoded messages are dropped while they are still in the processor's caches.
         return Parsed.joined(
             self._parse(messages[start : start + _TOGETHER], partial(_moved, where, start), last=False)
@@ -98,7 +97,7 @@ class Parser:
         self._pass_over(call)
         waiting = self._name_snapshots(call, last)
         estimated = self._estimate(call, waiting, last)
-        self._held = [call.hold(row, form) for row, form in sorted(waiting.values(), key=_place)]
+        self._held = [call.hold(place) for place in sorted(waiting)]
         batches: dict[str, list[Batch]] = {}
         for form, run in self._runs(call, waiting):
             batches.setdefault(FORMS[form][0].name, []).extend(self._read(call, form, run, estimated))
@@ -110,114 +109,107 @@ class Parser:
 
     def _pass_over(self, call: Call) -> None:
         """Count what was not asked for. Its events stay: they tell the time and name symbols."""
-        for form, (kind, _, _) in FORMS.items():
-            if kind.name not in self.kinds and call.rows[form]:
-                call.ignored[form.partition(" ")[0]] += len(call.rows[form])
-                if form in (_SNAPSHOT, _BARE_SNAPSHOT):
-                    call.rows[form] = []
+        for form in [form for form in call.rows if not self._asked(form)]:
+            call.ignored[form.partition(" ")[0]] += len(call.rows[form])
+            if form in (SNAPSHOT, BARE_SNAPSHOT):
+                del call.rows[form]
 
-    def _name_snapshots(self, call: Call, last: bool) -> dict[int, tuple[Row, str]]:
-        """Give snapshots their symbols; those that have to wait for one, by place."""
+    def _asked(self, form: str) -> bool:
+        return FORMS[form][0].name in self.kinds
+
+    def _name_snapshots(self, call: Call, last: bool) -> set[int]:
+        """Give snapshots their symbols; the places of those that have to wait for one."""
         named = self._named(call)
-        waiting: dict[int, tuple[Row, str]] = {}
-        for form in (_SNAPSHOT, _BARE_SNAPSHOT):
-            for row in call.rows[form]:
-                place, _, body = row
-                if "symbol" in body:
+        waiting: set[int] = set()
+        for form in (SNAPSHOT, BARE_SNAPSHOT):
+            for place in call.rows.get(form, ()):
+                if "symbol" in call.bodies[place]:
                     continue
                 before = [symbol for first, symbol in named if first < place]
                 if len(before) > 1:
                     reason = f"symbol: expected one symbol before the snapshot, was {' and '.join(before)}"
                     call.reject(place, reason)
                 elif named:
-                    body["symbol"] = named[0][1]
+                    call.bodies[place]["symbol"] = named[0][1]
                 elif last or len(waiting) == HELD_SNAPSHOTS:
                     call.reject(place, "symbol: expected the snapshot of a known symbol, was without one")
                 else:
-                    waiting[place] = row, form
+                    waiting.add(place)
         return waiting
 
     def _named(self, call: Call) -> list[tuple[int, str]]:
         """The first two symbols named up to the end of the call: (place of the first message, symbol)."""
-        start = -len(call.held) - 1
         if self.symbol is not None:
-            return [(start, self.symbol)]
-        named = [(start, symbol) for symbol in self._symbols]
+            return [(-1, self.symbol)]
+        named = [(-1, symbol) for symbol in self._symbols]
         if len(named) < 2:
             firsts: dict[str, int] = {}
-            for form in FORMS:
-                name = "symbol" if form.startswith(_SNAPSHOT) else "s"
-                for symbol in _distinct(name, call.rows[form]).difference(self._symbols):
+            for form, places in call.rows.items():
+                name = "symbol" if form in (SNAPSHOT, BARE_SNAPSHOT) else "s"
+                bodies, _ = call.part(places)
+                for symbol in _distinct(name, bodies).difference(self._symbols):
                     if is_name(symbol):
-                        place = next(row[0] for row in call.rows[form] if row[2].get(name) == symbol)
+                        place = next(place for place in places if call.bodies[place].get(name) == symbol)
                         firsts[symbol] = min(place, firsts.get(symbol, place))
             named += sorted((place, symbol) for symbol, place in firsts.items())
             self._symbols = [symbol for _, symbol in named[:2]]
         return named[:2]
 
-    def _estimate(self, call: Call, waiting: dict[int, tuple[Row, str]], last: bool) -> Nanos:
-        """Estimated event times by place (held messages first); adds to `waiting` what has to wait."""
-        offset = len(call.held)
-        estimated = np.zeros(offset + len(call.messages), np.int64)
-        untimed = [
-            (row, form)
-            for form in (_QUOTE, _BARE_SNAPSHOT)
-            if FORMS[form][0].name in self.kinds
-            for row in call.rows[form]
-        ]
-        timed, differences = self._timed(call, all_of_them=bool(untimed))
-        known = self._skew.known
-        places = np.array([row[0] for row, _ in untimed], np.int64)
-        skews = self._skew.measure(timed, differences, places)
-        if not known:
-            first = int(timed[0]) if len(timed) else len(call.messages)
-            early = [(row, form) for row, form in untimed if row[0] < first]
-            if len(early) > HELD:
-                self._skew_assumed = True
-            if self._skew_assumed:
-                skews[places < first] = 0
-            elif not len(timed) and not last:
-                waiting.update((row[0], (row, form)) for row, form in early)
-        received = np.array([row[1] for row, _ in untimed], np.int64)
-        estimated[places + offset] = (received - skews) // self.unit_ns * self.unit_ns
+    def _estimate(self, call: Call, waiting: set[int], last: bool) -> dict[int, int]:
+        """Estimated event times by place, ns; adds to `waiting` what has to wait for the venue's time."""
+        forms = [form for form in (QUOTE, BARE_SNAPSHOT) if form in call.rows and self._asked(form)]
+        untimed = sorted(place for form in forms for place in call.rows[form])
+        # What was held had its say on the time when it came.
+        timed = sorted(
+            place
+            for form in (*EVENTS, SNAPSHOT)
+            for place in call.rows.get(form, ())
+            if place >= len(call.held)
+        )
+        if not untimed:
+            self._skew.extend([late for _, late in islice(_differences(call, reversed(timed)), WINDOW)][::-1])
+            return {}
+        differences = list(_differences(call, timed))
+        if not self._skew.known:
+            first = differences[0][0] if differences else len(call.messages)
+            early = [place for place in untimed if place < first]
+            self._skew_assumed |= len(early) > HELD
+            if not (self._skew_assumed or differences or last):
+                waiting.update(early)
+        at_first = differences[0][1] if differences and not self._skew_assumed else 0
+        estimated: dict[int, int] = {}
+        coming = iter([*differences, (len(call.messages), 0)])
+        following, late = next(coming)
+        for place in untimed:
+            while following < place:
+                self._skew.add(late)
+                following, late = next(coming)
+            skew = self._skew.median if self._skew.known else at_first
+            estimated[place] = (call.messages[place][0] - skew) // self.unit_ns * self.unit_ns
+        self._skew.extend([late for place, late in differences if place >= following])
         return estimated
 
-    def _timed(self, call: Call, *, all_of_them: bool) -> tuple[Nanos, Nanos]:
-        """Places, and receive clock less the venue's, of messages that tell the time: all or the last."""
-        rows: list[Row] = []
-        for form in (*EVENTS, _SNAPSHOT):
-            rows += call.rows[form] if all_of_them else call.rows[form][-WINDOW:]
-        rows.sort(key=_first)
-        try:
-            sent = times("E", [body.get("E") for _, _, body in rows], 1)
-        except Fault:
-            rows = [row for form in (*EVENTS, _SNAPSHOT) for row in call.rows[form] if _tells_time(row[2])]
-            rows.sort(key=_first)
-            sent = times("E", [body["E"] for _, _, body in rows], 1)
-        places = np.array([place for place, _, _ in rows], np.int64)
-        return places, np.array([received for _, received, _ in rows], np.int64) - sent
-
-    def _runs(self, call: Call, waiting: dict[int, tuple[Row, str]]) -> Iterator[tuple[str, list[Row]]]:
-        """Rows of one form that follow on each other within their kind, in order."""
+    def _runs(self, call: Call, waiting: set[int]) -> Iterator[tuple[str, list[int]]]:
+        """Places of one form that follow on each other within their kind, in order."""
         by_kind: dict[str, list[str]] = {}
-        for form, rows in call.rows.items():
-            if rows and FORMS[form][0].name in self.kinds:
+        for form in call.rows:
+            if self._asked(form):
                 by_kind.setdefault(FORMS[form][0].name, []).append(form)
         for forms in by_kind.values():
             if len(forms) == 1 and not waiting:
                 yield forms[0], call.rows[forms[0]]
                 continue
-            merged = [(row, form) for form in forms for row in call.rows[form] if row[0] not in waiting]
-            merged.sort(key=_place)
+            merged = [(place, form) for form in forms for place in call.rows[form] if place not in waiting]
+            merged.sort()
             for form, run in groupby(merged, key=lambda item: item[1]):
-                yield form, [row for row, _ in run]
+                yield form, [place for place, _ in run]
 
-    def _read(self, call: Call, form: str, run: list[Row], estimated: Nanos) -> list[Batch]:
+    def _read(self, call: Call, form: str, run: list[int], estimated: dict[int, int]) -> list[Batch]:
         """The sound rows of a run; the others are rejected."""
         kind, numbering, _ = FORMS[form]
         expected = self.numbering.get(kind.name, numbering)
         if expected != numbering:
-            for place, _, _ in run:
+            for place in run:
                 call.reject(place, f"{kind.name}: expected numbering by {expected}, was by {numbering}")
             return []
         batches = list(self._halve(call, form, run, estimated))
@@ -225,16 +217,16 @@ class Parser:
             self.numbering[kind.name] = numbering
         return batches
 
-    def _halve(self, call: Call, form: str, run: list[Row], estimated: Nanos) -> Iterator[Batch]:
+    def _halve(self, call: Call, form: str, run: list[int], estimated: dict[int, int]) -> Iterator[Batch]:
         """The rows as a batch; where one is at fault, those of each half, down to the row alone."""
         kind, _, reader = FORMS[form]
-        places, received, bodies = zip(*run, strict=True)
-        ts = estimated[np.array(places) + len(call.held)] if form.endswith("without time") else None
+        bodies, received = call.part(run)
+        ts = [estimated[place] for place in run] if form in (QUOTE, BARE_SNAPSHOT) else None
         try:
-            columns = reader(bodies, np.array(received, np.int64), self.unit_ns, ts)
+            columns = reader(bodies, received, self.unit_ns, ts)
         except Fault as fault:
             if len(run) == 1:
-                call.reject(places[0], str(fault))
+                call.reject(run[0], str(fault))
                 return
             middle = len(run) // 2
             yield from self._halve(call, form, run[:middle], estimated)
@@ -247,24 +239,16 @@ def _moved(where: Callable[[int], str], start: int, place: int) -> str:
     return where(start + place)
 
 
-def _distinct(name: str, rows: list[Row]) -> set[Any]:
+def _distinct(name: str, bodies: Bodies) -> set[Any]:
     try:
-        return {body.get(name) for _, _, body in rows}
+        return {body.get(name) for body in bodies}
     except TypeError:  # a list or an object is no name
-        return {body.get(name) for _, _, body in rows if isinstance(body.get(name), str)}
+        return {body.get(name) for body in bodies if isinstance(body.get(name), str)}
 
 
-def _first(row: Row) -> int:
-    return row[0]
-
-
-def _place(item: tuple[Row, str]) -> int:
-    return item[0][0]
-
-
-def _tells_time(body: dict[str, Any]) -> bool:
-    try:
-        times("E", [body.get("E")], 1)
-    except Fault:
-        return False
-    return True
+def _differences(call: Call, places: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """(place, receive clock less the venue's, ns) of the messages that tell the time."""
+    for place in places:
+        sent = instant(call.bodies[place].get("E"))
+        if sent is not None:
+            yield place, call.messages[place][0] - sent

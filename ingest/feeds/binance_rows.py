@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.feeds.fields import Fault, doubles, expect_types, longs, names, shown, truths
+from ingest.feeds.fields import Fault, doubles, expect_types, highest, longs, names, shown, truths
 from ingest.feeds.levels import levels
 from ingest.validation import NULL_LONG
 from tapehouse.batch import ColumnData, Strings
@@ -26,10 +26,14 @@ from tapehouse.model import DEPTH, PRICE_MAX, QUOTES, SIZE_MAX, TRADES, Flags, K
 
 Columns = dict[str, ColumnData]
 Bodies = Sequence[dict[str, Any]]
+Estimated = Sequence[int] | None
 
 _MILLISECONDS = MAX_TS // MILLISECOND
+_MICROSECONDS = MAX_TS // MICROSECOND
 _FIRST_MICROSECONDS = 10**14
 """Numbers from here on count microseconds (from 1973 on); below they count milliseconds (to 5138)."""
+_SIDES = np.array([1, -1], np.int8)
+"""By whether the buyer was the maker: then the seller took."""
 
 
 def _values(bodies: Bodies, *keys: str) -> list[list[Any]]:
@@ -39,21 +43,32 @@ def _values(bodies: Bodies, *keys: str) -> list[list[Any]]:
         raise Fault(f"message: expected the key {missing.args[0]}, was without") from None
 
 
+def instant(value: Any) -> int | None:
+    """A time of the venue as ns UTC; None where it is none."""
+    if type(value) is not int:
+        return None
+    if 0 <= value < _MILLISECONDS:
+        return value * MILLISECOND
+    return value * MICROSECOND if _FIRST_MICROSECONDS <= value < _MICROSECONDS else None
+
+
 def times(name: str, values: Sequence[Any], unit_ns: int) -> Nanos:
     """The venue's clock, floored to its unit, as ns UTC."""
-    numbers = longs(name, values, MAX_TS // MICROSECOND - 1)
-    if not len(numbers) or numbers.max() < _MILLISECONDS:
+    numbers = longs(name, values, _MICROSECONDS - 1)
+    if highest(numbers) < _MILLISECONDS:
         ts = numbers * MILLISECOND
+        if MILLISECOND % unit_ns == 0:
+            return ts
     else:
         fine = numbers >= _FIRST_MICROSECONDS
         coarse = numbers[~fine]
         if len(coarse) and coarse.max() >= _MILLISECONDS:
             raise Fault(f"{name}: expected ms or us since 1970, was {coarse.max()}")
         ts = numbers * np.where(fine, MICROSECOND, MILLISECOND)
-    return ts if unit_ns == 1 else ts // unit_ns * unit_ns
+    return ts // unit_ns * unit_ns
 
 
-def trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
+def trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Estimated) -> Columns:
     """`trade` messages; their ids rise by one within a symbol."""
     columns = _trades(bodies, received, unit_ns, "t")
     types = [body.get("X", "MARKET") for body in bodies]
@@ -66,7 +81,7 @@ def trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None
     return columns
 
 
-def aggregate_trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
+def aggregate_trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Estimated) -> Columns:
     """`aggTrade` messages: fills of one price and taker, numbered on their own."""
     return _trades(bodies, received, unit_ns, "a")
 
@@ -74,6 +89,7 @@ def aggregate_trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Na
 def _trades(bodies: Bodies, received: Nanos, unit_ns: int, id_key: str) -> Columns:
     ids, symbols, price, size, happened, maker, sent = _values(bodies, id_key, "s", "p", "q", "T", "m", "E")
     times("E", sent, unit_ns)
+    nothing = Strings.constant(None, len(bodies))
     return {
         "ts_event": times("T", happened, unit_ns),
         "ts_recv": received,
@@ -81,22 +97,21 @@ def _trades(bodies: Bodies, received: Nanos, unit_ns: int, id_key: str) -> Colum
         "seq": longs(id_key, ids),
         "price": doubles("p", price, -PRICE_MAX, PRICE_MAX),
         "size": doubles("q", size, 0, SIZE_MAX),
-        # m: the buyer was the maker, so the seller took.
-        "side": 1 - 2 * truths("m", maker).astype(np.int8),
+        "side": _SIDES[truths("m", maker).view(np.int8)],
         "flags": np.zeros(len(bodies), np.int16),
-        "exchange": Strings.constant(None, len(bodies)),
-        "conditions": Strings.constant(None, len(bodies)),
+        "exchange": nothing,
+        "conditions": nothing,
     }
 
 
-def timed_quote(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
+def timed_quote(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Estimated) -> Columns:
     """`bookTicker` messages of futures."""
     happened, sent = _values(bodies, "T", "E")
     times("E", sent, unit_ns)
     return _quotes(bodies, received, times("T", happened, unit_ns), Flags(0))
 
 
-def untimed_quote(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
+def untimed_quote(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Estimated) -> Columns:
     """`bookTicker` messages of spot, which have no time."""
     assert estimated is not None
     return _quotes(bodies, received, _in_range(estimated), Flags.ESTIMATED_TIME)
@@ -121,7 +136,7 @@ def _quotes(bodies: Bodies, received: Nanos, ts_event: Nanos, flags: Flags) -> C
     return columns
 
 
-def update(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
+def update(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Estimated) -> Columns:
     """`depthUpdate` messages. Futures have the trade time T and the previous id pu; spot has neither."""
     first, last, symbols, sent, bids, asks = _values(bodies, "U", "u", "s", "E", "b", "a")
     ts = times("E", sent, unit_ns)
@@ -140,7 +155,7 @@ def update(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | Non
     return columns
 
 
-def snapshot(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Nanos | None) -> Columns:
+def snapshot(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Estimated) -> Columns:
     """The REST snapshot of a book, its symbol under `symbol`; futures have the trade time T and E."""
     ids, symbols, bids, asks = _values(bodies, "lastUpdateId", "symbol", "bids", "asks")
     if estimated is None:
@@ -177,13 +192,13 @@ def _book(
     }
 
 
-def _in_range(estimated: Nanos) -> Nanos:
-    if len(estimated) and not (estimated.min() >= 0 and estimated.max() < MAX_TS):
-        raise Fault(f"receive time: expected 1970 to 2261, was {shown(int(estimated.min()))} ns")
-    return estimated
+def _in_range(estimated: Sequence[int]) -> Nanos:
+    if min(estimated) < 0 or max(estimated) >= MAX_TS:
+        raise Fault(f"receive time: expected 1970 to 2261, was {shown(min(estimated))} ns")
+    return np.array(estimated, np.int64)
 
 
-Reader = Callable[[Bodies, Nanos, int, "Nanos | None"], Columns]
+Reader = Callable[[Bodies, Nanos, int, Estimated], Columns]
 
 FORMS: dict[str, tuple[Kind, str, Reader]] = {
     "trade": (TRADES, "trade id", trade),

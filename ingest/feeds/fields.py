@@ -50,11 +50,15 @@ def longs(name: str, values: Sequence[Any], high: int = SEQ_MAX) -> NDArray[np.i
         numbers = np.array(values, np.int64)
     except OverflowError:
         numbers = None
-    # Seen without a sign, a number below 0 is above all others.
-    if numbers is None or (len(numbers) and numbers.view(np.uint64).max() > high):
+    if numbers is None or highest(numbers) > high:
         odd = next(value for value in values if not 0 <= value <= high)
         raise Fault(f"{name}: expected 0 to {high}, was {odd}")
     return numbers
+
+
+def highest(numbers: NDArray[np.int64]) -> int:
+    """The highest number seen without a sign, so that one below 0 is above all others; 0 of none."""
+    return int(numbers.view(np.uint64).max()) if len(numbers) else 0
 
 
 def doubles(name: str, values: Sequence[Any], low: float, high: float) -> NDArray[np.float64]:

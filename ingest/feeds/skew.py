@@ -2,54 +2,51 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 WINDOW = 101
 """Timed messages of which the median is taken."""
 
 
 class Skew:
-    """Receive clock minus venue clock, ns: the median over the last 101 timed messages before each moment.
+    """Receive clock minus venue clock, ns: the lower median over the last 101 timed messages.
 
     The delay of the messages is part of it. It depends on the messages alone, so a repeat of the same source
     gives the same numbers, wherever the calls cut it.
     """
 
-    def __init__(self, last: list[int] | None = None) -> None:
-        self._last = np.array(last or [], np.int64)
+    def __init__(self, last: Iterable[int] = ()) -> None:
+        self._last = deque(last, WINDOW)
+        self._ordered = sorted(self._last)
 
     @property
     def known(self) -> bool:
         """A timed message was seen."""
-        return bool(len(self._last))
+        return bool(self._last)
+
+    @property
+    def median(self) -> int:
+        """The skew as of the last message added; only where it is known."""
+        return self._ordered[(len(self._ordered) - 1) // 2]
 
     def state(self) -> list[int]:
         """What a new Skew is made of to go on from here."""
-        return [int(value) for value in self._last.tolist()]
+        return list(self._last)
 
-    def measure(
-        self, timed: NDArray[np.int64], differences: NDArray[np.int64], untimed: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        """Take in timed messages, at places `timed` (rising) of a call; the skew at the places `untimed`.
+    def add(self, difference: int) -> None:
+        """Take in a timed message."""
+        if len(self._last) == WINDOW:
+            del self._ordered[bisect_left(self._ordered, self._last[0])]
+        self._last.append(difference)
+        insort(self._ordered, difference)
 
-        An untimed message before the first timed one is given the difference of that first one; where
-        there is none at all, 0.
-        """
-        seen = np.concatenate((self._last, differences))
-        before = len(self._last) + np.searchsorted(timed, untimed)
-        self._last = seen[-WINDOW:].copy()
-        if not len(seen) or not len(untimed):
-            return np.zeros(len(untimed), np.int64)
-        counts, rows = np.unique(np.maximum(before, 1), return_inverse=True)
-        medians = np.empty(len(counts), np.int64)
-        full = counts >= WINDOW
-        if full.any():
-            windows = seen[counts[full][:, None] - np.arange(WINDOW, 0, -1)]
-            middle = WINDOW // 2
-            medians[full] = np.partition(windows, middle, axis=1)[:, middle]
-        for place in np.flatnonzero(~full):
-            ordered = np.sort(seen[: counts[place]])
-            medians[place] = ordered[(len(ordered) - 1) // 2]
-        medians_by_row: NDArray[np.int64] = medians[rows]
-        return medians_by_row
+    def extend(self, differences: Sequence[int]) -> None:
+        """Take in timed messages in their order."""
+        if len(differences) < WINDOW:
+            for difference in differences:
+                self.add(difference)
+        else:
+            self._last.extend(differences)
+            self._ordered = sorted(self._last)

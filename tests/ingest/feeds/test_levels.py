@@ -1,4 +1,5 @@
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import orjson
@@ -6,11 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.feeds import levels as module
 from ingest.feeds.fields import Fault
 from ingest.feeds.levels import decoded, levels
 
 PRICES = st.decimals(0, 10**9, places=5).map(lambda price: f"{price:f}")
 BOOKS = st.lists(st.lists(PRICES, min_size=2, max_size=2), max_size=8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def levels_of_short_messages_are_cut_out() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LONG", 0)
+        yield
 
 
 def message(bids: object, asks: object) -> bytes:
@@ -23,7 +32,7 @@ def test_bytes_and_lists_give_the_same(books: list[tuple[object, object]], combi
     raw = [message(*book) for book in books]
     if combined:
         raw = [b'{"stream":"x@depth","data":%b}' % one for one in raw]
-    cut = [decoded(one) for one in raw]
+    cut = decoded(raw)
     plain = [orjson.loads(one) for one in raw]
     if combined:
         cut, plain = [one["data"] for one in cut], [one["data"] for one in plain]
@@ -41,6 +50,13 @@ def _texts(bodies: list[dict[str, list[list[str]]]], side: str, sizes: bool) -> 
     return [level[sizes] for body in bodies for level in body[side]]
 
 
+def test_levels_as_bytes_and_as_lists_stand_together() -> None:
+    rows = [b'[["1","2"],["3","4"]]', [["5", "6"]], b"[]", [], [["7", "8"], ["9", "10"]], b'[["11","12"]]']
+    prices, sizes = levels("b", rows)
+    assert [prices.row(n).tolist() for n in range(6)] == [[1, 3], [5], [], [], [7, 9], [11]]
+    assert [sizes.row(n).tolist() for n in range(6)] == [[2, 4], [6], [], [], [8, 10], [12]]
+
+
 def test_levels_elsewhere_are_left_to_the_decoder() -> None:
     for raw in (
         b'{"x":{"q":1,"b":[["1","2"]],"a":[["3","4"]]}}',
@@ -52,14 +68,14 @@ def test_levels_elsewhere_are_left_to_the_decoder() -> None:
         b'{"q":1,"b":[5],"a":[]}',
         b"[]",
     ):
-        assert decoded(raw) == orjson.loads(raw)
+        assert decoded([raw]) == [orjson.loads(raw)]
 
 
 def test_numbers_outside_their_strings_are_no_levels() -> None:
     for bids in (b'[["1"2,"3"]]', b'[["1",2"3"]]', b'[["1","3"]5,["1","3"]]', b'[["1","3"]],', b'[["1",""]]'):
         raw = b'{"q":1,"b":%b,"a":[]}' % bids
         with pytest.raises((Fault, orjson.JSONDecodeError)):
-            levels("b", [decoded(raw)["b"], b'[["1","2"]]'])
+            levels("b", [decoded([raw])[0]["b"], b'[["1","2"]]'])
 
 
 def test_mutated_levels_are_what_the_decoder_makes_of_them() -> None:
@@ -80,7 +96,7 @@ def test_mutated_levels_are_what_the_decoder_makes_of_them() -> None:
         except (Fault, orjson.JSONDecodeError, KeyError, TypeError):
             expected = None
         try:
-            found = [levels(side, [decoded(raw)[side]]) for side in ("b", "a")]
+            found = [levels(side, [decoded([raw])[0][side]]) for side in ("b", "a")]
         except (Fault, orjson.JSONDecodeError, KeyError, TypeError):
             found = None
         assert (found is None) == (expected is None), raw
