@@ -1,0 +1,150 @@
+"""Kraken's messages of one channel -> columns of the model: the one place that knows their keys.
+
+A message holds a list of rows. Each function raises `Fault` when any is unsound. Trades by REST are read too,
+with the values that REST gives: text for price and size, seconds for the time, the first letters of side and
+order type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.feeds.call import Columns
+from ingest.feeds.fields import Fault, doubles, expect_types, longs, shown
+from ingest.feeds.utc import utc
+from tapehouse.batch import Strings
+from tapehouse.clock import MAX_TS, MILLISECOND, Nanos
+from tapehouse.model import PRICE_MAX, SIZE_MAX, Flags
+
+UNIT_NS = MILLISECOND
+_SIDES = {"buy": 1, "sell": -1, "b": 1, "s": -1}
+_ORDER_TYPES = {"m": "market", "l": "limit"}
+_NAME_MAX = 64
+_SECONDS_MAX = MAX_TS / 1e9
+
+_trade = itemgetter("trade_id", "symbol", "price", "qty", "side", "ord_type", "timestamp")
+_ticker = itemgetter("symbol", "bid", "bid_qty", "ask", "ask_qty")
+
+
+def trades(bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Columns:
+    """Messages of the channel `trade`."""
+    rows, counts = _rows(bodies)
+    ids, symbols, price, size, takers, types, times = _columns(_trade, rows)
+    try:
+        sides = np.array([_SIDES[taker] for taker in takers], np.int8)
+    except (KeyError, TypeError):
+        odd = next(taker for taker in takers if not (isinstance(taker, str) and taker in _SIDES))
+        raise Fault(f"side: expected buy or sell, was {shown(odd)}") from None
+    seq = longs("trade_id", ids)
+    if not seq.all():
+        raise Fault("trade_id: expected 1 or more, was 0")
+    return {
+        "ts_event": _times(times),
+        "ts_recv": np.repeat(received, counts),
+        "symbol": _names("symbol", symbols),
+        "seq": seq,
+        "price": _numbers("price", price, -PRICE_MAX, PRICE_MAX),
+        "size": _numbers("qty", size, 0, SIZE_MAX),
+        "side": sides,
+        "flags": np.zeros(len(rows), np.int16),
+        "exchange": Strings.constant(None, len(rows)),
+        "conditions": _names("ord_type", types, _ORDER_TYPES),
+    }
+
+
+def quotes(skews: dict[int, int], bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Columns:
+    """Messages of the channel `ticker`; `skews` by place for those without a time."""
+    rows, counts = _rows(bodies)
+    symbols, bid, bid_size, ask, ask_size = _columns(_ticker, rows)
+    received_by_row = np.repeat(received, counts)
+    ts, flags = _quote_times(rows, received_by_row, np.repeat(places, counts), skews)
+    columns: Columns = {
+        "ts_event": ts,
+        "ts_recv": received_by_row,
+        "symbol": _names("symbol", symbols),
+        "seq": np.zeros(len(rows), np.int64),
+        "flags": flags,
+    }
+    for side, price, size in (("bid", bid, bid_size), ("ask", ask, ask_size)):
+        prices = _numbers(side, price, -PRICE_MAX, PRICE_MAX)
+        sizes = _numbers(f"{side}_qty", size, 0, SIZE_MAX)
+        empty = (prices == 0) & (sizes == 0)
+        prices[empty] = sizes[empty] = np.nan
+        columns[side], columns[f"{side}_size"] = prices, sizes
+    return columns
+
+
+def _quote_times(
+    rows: Sequence[Any], received: Nanos, places: Nanos, skews: dict[int, int]
+) -> tuple[Nanos, NDArray[np.int16]]:
+    """The times of tickers, and the flags that say which are estimated."""
+    times = [row.get("timestamp") for row in rows]
+    if None not in times:
+        return utc("timestamp", times, UNIT_NS), np.zeros(len(rows), np.int16)
+    ts = received.copy()
+    told = np.array([time is not None for time in times])
+    ts[told] = utc("timestamp", [time for time in times if time is not None], UNIT_NS)
+    ts[~told] -= np.array([skews[place] for place in places[~told].tolist()], np.int64)
+    ts = ts // UNIT_NS * UNIT_NS
+    if not 0 <= ts.min() <= ts.max() < MAX_TS:
+        raise Fault(f"receive time: expected 1970 to 2261, was {int(ts.min())} ns")
+    return ts, np.where(told, np.int16(0), np.int16(Flags.ESTIMATED_TIME))
+
+
+def _rows(bodies: Sequence[Any]) -> tuple[list[Any], list[int]]:
+    """The rows of messages, and how many each has."""
+    lists = [body.get("data") for body in bodies]
+    expect_types("data", "a list", lists, list)
+    rows = list(chain.from_iterable(lists))
+    expect_types("data", "objects", rows, dict)
+    return rows, list(map(len, lists))
+
+
+def _columns(of: itemgetter[Any], rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+    try:
+        return list(zip(*map(of, rows), strict=True))
+    except KeyError as missing:
+        raise Fault(f"data: expected the key {missing.args[0]}, was without") from None
+
+
+def _times(values: Sequence[Any]) -> Nanos:
+    if set(map(type, values)) - {int, float}:
+        return utc("timestamp", values, UNIT_NS)
+    seconds = np.array(values, np.float64)
+    if not (seconds.min() >= 0 and seconds.max() < _SECONDS_MAX):
+        raise Fault(f"timestamp: expected seconds from 1970 to 2261, was {shown(values[0])}")
+    milliseconds: Nanos = np.floor(seconds * 1_000).astype(np.int64)
+    return milliseconds * UNIT_NS
+
+
+def _numbers(name: str, values: Sequence[Any], low: float, high: float) -> NDArray[np.float64]:
+    """JSON numbers, or by REST their text, from low to high, inclusive."""
+    types = set(map(type, values))
+    if types == {str}:
+        return doubles(name, values, low, high)
+    if types - {int, float}:
+        odd = next(value for value in values if type(value) not in (int, float))
+        raise Fault(f"{name}: expected a number, was {shown(odd)}")
+    numbers = np.array(values, np.float64)
+    if not (numbers.min() >= low and numbers.max() <= high):
+        odd = next(value for value in values if not low <= value <= high)
+        raise Fault(f"{name}: expected {low:g} to {high:g}, was {shown(odd)}")
+    return numbers
+
+
+def _names(name: str, values: Sequence[Any], spelled: Mapping[str, str] | None = None) -> Strings:
+    """Names of symbols and order types, in upper and lower case as the venue gives them, or as `spelled`."""
+    expect_types(name, "a name", values, str)
+    distinct = list(dict.fromkeys(values))
+    for value in distinct:
+        if not (0 < len(value) <= _NAME_MAX and value.isprintable()):
+            raise Fault(f"{name}: expected a name, was {shown(value)}")
+    spelling = tuple((spelled or {}).get(value, value) for value in distinct)
+    codes = {value: spelling.index(spelt) for value, spelt in zip(distinct, spelling, strict=True)}
+    return Strings(spelling, np.fromiter(map(codes.__getitem__, values), np.int32, len(values)))
