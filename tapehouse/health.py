@@ -109,8 +109,13 @@ class Health:
                     await self._changed.wait()
 
 
-async def heartbeat(settings: Settings, role: str, timeout_s: float = 5) -> dict[str, Any]:
-    """The next report of a role that is ready; ConnectError when none comes within `timeout_s`."""
+async def heartbeat(
+    settings: Settings, role: str, timeout_s: float = 5, *, ready: bool = True
+) -> dict[str, Any]:
+    """The next report of a role, such as writer or feed.sim, that is ready (or of any state).
+
+    Raises ConnectError when none comes within `timeout_s`.
+    """
     bus = await Bus.connect(settings, "monitor")
     heard: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
     last = "nothing"
@@ -119,11 +124,11 @@ async def heartbeat(settings: Settings, role: str, timeout_s: float = 5) -> dict
         nonlocal last
         report = json.loads(message.data)
         last = f"{report['state']} {report['detail']}".strip()
-        if report["state"] == "ready" and not heard.done():
+        if (report["state"] == "ready" or not ready) and not heard.done():
             heard.set_result(report)
 
     try:
-        await bus.client.subscribe(f"health.{role}.>", cb=hear)
+        await bus.client.subscribe(f"health.{role}" + ("" if "." in role else ".>"), cb=hear)
         async with asyncio.timeout(timeout_s):
             return await heard
     except TimeoutError:

@@ -98,6 +98,23 @@ class Feed(_Part):
     """REST answers asked for to fill one gap, at most."""
 
 
+class Replay(_Part):
+    """The venue that replays recordings."""
+
+    port: int = Field(0, ge=0, le=65_535)
+    """0: the usual one or the next free."""
+    speed: str = Field("1x", pattern=r"^(max|[1-9][0-9]*x)$")
+    """max for flat out."""
+    faults: str = ""
+    """Such as cut=10,skip=5,double=5,damage=5,stall=1."""
+    seed: int = 1
+
+    @property
+    def multiple(self) -> float | None:
+        """Of the recording's own time; None for flat out."""
+        return None if self.speed == "max" else float(self.speed[:-1])
+
+
 class VenueAt(_Part):
     """A venue by another name or at other addresses: `protocol` is that of one of the venues there are."""
 
@@ -125,6 +142,7 @@ class Settings(BaseSettings):
     writer: Writer = Writer()
     simulator: Simulator = Simulator()
     feed: Feed = Feed()
+    replay: Replay = Replay()
     venues: dict[str, VenueAt] = {}
 
     @classmethod

@@ -24,5 +24,7 @@ def rest_trades(body: bytes, symbol: str, received_ns: int, unit_ns: int, venue:
         ]  # fmt: skip
         columns = trade(bodies, np.full(len(bodies), received_ns, np.int64), unit_ns, None)
     except (orjson.JSONDecodeError, KeyError, TypeError, Fault) as reason:
-        return Parsed((), (Rejected(body[:65536], f"REST: expected trades, was otherwise: {reason!r}", "REST"),), {})
+        return Parsed(
+            (), (Rejected(body[:65536], f"REST: expected trades, was otherwise: {reason!r}", "REST"),), {}
+        )
     return Parsed((Batch(TRADES, venue, len(bodies), columns),) if bodies else (), (), {})

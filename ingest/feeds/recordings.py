@@ -12,7 +12,7 @@ from ingest.feeds import replay_binance
 from ingest.feeds.dialect import Dialect, Recorded
 from ingest.feeds.formats import content_of
 from ingest.feeds.lines import open_stream, read_lines
-from ingest.feeds.replay_binance import stream_of
+from ingest.feeds.replay_binance import head_of, stream_of
 from ingest.feeds.venue import Stream
 from tapehouse.errors import SourceError
 
@@ -30,8 +30,12 @@ class _Capture:
     def read(self) -> Iterator[Recorded]:
         """The messages in their order. Snapshots, which name no stream, are of the file's one symbol."""
         symbol = min(stream.symbol for stream in self.streams)
+        known: dict[bytes, Stream | None] = {}
         for at_ns, message in _lines(self.path, self.gzipped):
-            stream = stream_of(message)
+            head = head_of(message)
+            if head not in known:
+                known[head] = stream_of(head)
+            stream = known[head]
             if stream is not None:
                 yield Recorded(at_ns, stream, message)
             elif b'"lastUpdateId"' in message:
@@ -89,19 +93,18 @@ def _opened(path: Path) -> _Capture:
         raise SourceError(
             f"{path}: expected a capture, lines of `<receive ns> <message>`, was {content.format}"
         )
-    streams: set[Stream] = set()
+    heads: set[bytes] = set()
     dialect: Dialect = replay_binance.SPOT
     count = 0
     for _, message in _lines(path, content.gzipped):
         count += 1
-        stream = stream_of(message)
-        if stream is not None:
-            streams.add(stream)
+        heads.add(head_of(message))
         # Futures' messages carry the trade time, COIN-M's quotes and books the pair too.
-        if b'"ps":"' in message:
-            dialect = replay_binance.COINM
-        elif dialect is replay_binance.SPOT and (b'"pu":' in message or b'"X":"' in message):
+        if dialect is replay_binance.SPOT and (b'"pu":' in message or b'"X":"' in message):
             dialect = replay_binance.USDM
+        if dialect is replay_binance.USDM and b'"ps":"' in message:
+            dialect = replay_binance.COINM
+    streams = {stream for head in heads if (stream := stream_of(head)) is not None}
     if not streams:
         raise SourceError(f"{path}: expected messages of Binance's combined streams, was without any")
     return _Capture(path, content.gzipped, dialect, frozenset(streams), count)
@@ -114,4 +117,4 @@ def _lines(path: Path, gzipped: bool) -> Iterator[tuple[int, bytes]]:
             for start, end in zip(lines.starts.tolist(), lines.ends.tolist(), strict=True):
                 received, _, message = lines.data[start:end].partition(b" ")
                 if received.isdigit() and message:
-                    yield int(received), bytes(message)
+                    yield int(received), message

@@ -21,6 +21,11 @@ _TRADE_ID = re.compile(rb'"t":(\d+)')
 _PLAIN = ".15g"
 
 
+def head_of(message: bytes) -> bytes:
+    """The part of a message of a combined stream that names the stream."""
+    return message[: message.find(b",")]
+
+
 def stream_of(message: bytes) -> Stream | None:
     """What a message of a combined stream is of; None where it is none of those that are replayed."""
     found = _STREAM.match(message)

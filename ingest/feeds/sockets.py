@@ -23,10 +23,10 @@ _PING_S = 15.0
 _MESSAGE_BYTES = 16 * 2**20
 _BACK_OFF_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60)
 _STABLE_S = 30
-_LOOK_S = 1.0
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 _RENEW_SHARE = 0.95
 """Of a connection's life, after which the next one is made ready."""
+_Socket = aiohttp.ClientWebSocketResponse[bool]
 _log = structlog.get_logger()
 
 
@@ -108,6 +108,8 @@ class Line:
         self._found = found
         self._open: set[int] = set()
         self._begun = 0
+        self._heard_at: dict[int, float] = {}
+        self._opened = asyncio.Event()
         self.detail = "connecting"
         """What is wrong; empty while messages come."""
 
@@ -142,31 +144,37 @@ class Line:
                 socket = await self._session.ws_connect(
                     self._url, heartbeat=_PING_S, max_msg_size=_MESSAGE_BYTES, decode_text=False
                 )
-            subscribing = asyncio.create_task(self._subscribe(socket, number))
+            beside = [
+                asyncio.create_task(self._subscribe(socket, number)),
+                asyncio.create_task(self._watch(socket, number, leaving)),
+            ]
             try:
-                reason = await self._receive(socket, number, leaving)
+                reason = await self._receive(socket, number)
             finally:
-                subscribing.cancel()
-                await asyncio.gather(subscribing, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
                 await socket.close()
         except (aiohttp.ClientError, OSError, TimeoutError) as failure:
             reason = str(failure) or type(failure).__name__
         finally:
             self._closed(number, reason)
 
-    async def _subscribe(self, socket: aiohttp.ClientWebSocketResponse[bool], number: int) -> None:
+    async def _subscribe(self, socket: _Socket, number: int) -> None:
         """Ask for the streams, as fast as the venue allows, while the first messages come in already."""
         for place, command in enumerate(self._venue.commands(self.streams)):
             if place:
                 await asyncio.sleep(1 / self._venue.commands_per_s)
             await socket.send_str(command)
         self._open.add(number)
+        self._opened.set()
         self.detail = ""
         if len(self._open) == 1:
             self._found(self.streams)
 
     def _closed(self, number: int, reason: str) -> None:
         """A connection is at its end; without a reason because the feed is."""
+        self._heard_at.pop(number, None)
         if number in self._open:
             self._open.remove(number)
             if not self._open:
@@ -177,37 +185,33 @@ class Line:
         if reason and not self._open:
             _log.warning("venue lost", venue=self._venue.name, streams=len(self.streams), reason=reason)
 
-    async def _receive(
-        self, socket: aiohttp.ClientWebSocketResponse[bool], number: int, leaving: asyncio.Event
-    ) -> str:
-        """Take messages until the connection ends or its successor has taken over; why it ended."""
-        loop = asyncio.get_running_loop()
-        heard = loop.time()
-        life_s = self._venue.lifetime_s
-        renew_at = heard + life_s * _RENEW_SHARE if life_s else math.inf
-        end_at = math.inf
+    async def _receive(self, socket: _Socket, number: int) -> str:
+        """Take messages until the connection ends; why it ended."""
         while True:
-            try:
-                message = await socket.receive(timeout=_LOOK_S)
-            except TimeoutError:
-                message = None
-            now = loop.time()
-            if message is not None:
-                if message.type not in _DATA:
-                    return f"closed with {socket.close_code}" if socket.close_code else "it broke"
-                await self._inbox.put((time.time_ns(), message.data))
-                heard = now
-            if now >= end_at:
-                return "replaced"
-            silent = now - heard > self._times.silence_s
-            if leaving.is_set():
-                if end_at == math.inf and max(self._open) > number:
-                    end_at = now + self._times.overlap_s
-            elif silent or now >= renew_at:
-                if not self._venue.overlaps:
-                    return f"silent for {self._times.silence_s:g} s"
-                _log.info("connection is replaced", venue=self._venue.name, silent=silent)
-                leaving.set()
+            message = await socket.receive()
+            if message.type not in _DATA:
+                return f"closed with {socket.close_code}" if socket.close_code else "it broke"
+            self._heard_at[number] = time.monotonic()
+            await self._inbox.put((time.time_ns(), message.data))
+
+    async def _watch(self, socket: _Socket, number: int, leaving: asyncio.Event) -> None:
+        """Ask for a successor in time, and end this connection when that one has taken over."""
+        life_s = self._venue.lifetime_s
+        self._heard_at[number] = began = time.monotonic()
+        renew_at = began + life_s * _RENEW_SHARE if life_s else math.inf
+        while True:
+            ends = min(self._heard_at[number] + self._times.silence_s, renew_at)
+            if ends <= time.monotonic():
+                break
+            await asyncio.sleep(ends - time.monotonic())
+        _log.info("connection is replaced", venue=self._venue.name, renewed=ends == renew_at)
+        if self._venue.overlaps:
+            leaving.set()
+            while max(self._open, default=0) <= number:
+                self._opened.clear()
+                await self._opened.wait()
+            await asyncio.sleep(self._times.overlap_s)
+        await socket.close()
 
 
 def spread(streams: Sequence[Stream], at_most: int) -> list[tuple[Stream, ...]]:

@@ -74,11 +74,16 @@ async def _migrate(settings: Settings) -> None:
         ledger.close()
 
 
-def role_part(role: str, settings: Settings, environment: Mapping[str, str] | None = None) -> Part:
-    """A role as a part: ready at its next heartbeat that says so. `environment` is its process's alone."""
+def role_part(
+    role: str, settings: Settings, environment: Mapping[str, str] | None = None, name: str = ""
+) -> Part:
+    """A role as a part: ready at its next heartbeat that says so. `environment` is its process's alone.
+
+    `name` is the part's, where the role's is none.
+    """
     from tapehouse.stack.part import Part
 
-    heard = {"sim": "feed"}.get(role, role)
+    heard = {"sim": "feed.sim"}.get(role, role)
 
     async def answers() -> None:
         from tapehouse.health import heartbeat
@@ -86,7 +91,7 @@ def role_part(role: str, settings: Settings, environment: Mapping[str, str] | No
         await heartbeat(settings, heard)
 
     return Part(
-        name=role,
+        name=name or role,
         command=(sys.executable, "-m", "tapehouse", "run", role, "--home", str(settings.home)),
         answers=answers,
         address=f"health.{heard}.>",

@@ -23,8 +23,9 @@ def command(roles: tuple[str, ...], home: Path | None) -> None:
     """Run roles in this process until it is told to stop.
 
     ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), accounts
-    (account trades by request), or sim (the simulated venue). Where the servers are and the passwords come
-    from the home folder, tapehouse.toml or TAPEHOUSE_*.
+    (account trades by request), sim (the simulated venue), feed:VENUE:SYMBOL,SYMBOL... (a live venue), or
+    replay:PATH (captures served as a venue). Where the servers are and the passwords come from the home
+    folder, tapehouse.toml or TAPEHOUSE_*.
     """
     import uvloop
 
@@ -72,7 +73,54 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
         return [_accounts(settings)]
     if role == "sim":
         return [_simulator(settings)]
-    raise UsageError(f"role: expected writer, writer:N, accounts or sim, was {role!r}")
+    if name == "feed" and place:
+        venue, _, symbols = place.partition(":")
+        return [_feed(settings, venue, symbols)]
+    if name == "replay" and place:
+        return [_replay(settings, place)]
+    raise UsageError(
+        "role: expected writer, writer:N, accounts, sim, feed:VENUE:SYMBOL,SYMBOL... or replay:PATH, "
+        f"was {role!r}"
+    )
+
+
+async def _feed(settings: Settings, name: str, symbols: str) -> None:
+    from ingest.feeds.venues import VENUES
+    from ingest.livefeed import LiveFeed
+    from tapehouse.bus import Bus
+    from tapehouse.cli.feeds import venue_of
+    from tapehouse.health import Health
+
+    venue = VENUES[venue_of(name, settings)]
+    asked = [symbol for symbol in symbols.split(",") if symbol]
+    health = Health("feed", name)
+    async with Bus.opened(settings, "feed") as bus:
+        feed = LiveFeed(settings, bus, health, venue, name, asked, settings.venues.get(name))
+        await health.alongside(bus, feed.run())
+
+
+async def _replay(settings: Settings, paths: str) -> None:
+    import asyncio
+
+    from ingest.feeds.recordings import recordings
+    from ingest.feeds.replay import Market, Replay
+    from ingest.feeds.replay_faults import Faults, wanted
+    from tapehouse.stack.ports import LOOPBACK
+
+    asked = settings.replay
+    faults = wanted(asked.faults)
+    markets = [
+        Market(
+            found.dialect,
+            found.streams,
+            found.read(),
+            asked.multiple,
+            Faults(faults, found.lines, asked.seed),
+        )
+        for found in recordings([Path(path) for path in paths.split(",")])
+    ]
+    async with Replay(markets).serving(LOOPBACK, asked.port):
+        await asyncio.Event().wait()
 
 
 async def _writers(settings: Settings, place: int | None) -> None:

@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--feed", default="sim", show_default=True, help="sim (a simulated venue) or none.")
+@click.option(
+    "--feed",
+    "feeds",
+    multiple=True,
+    default=("sim",),
+    show_default=True,
+    help="sim (a simulated venue), none, replay:PATH (captures, as a venue), or VENUE:SYMBOL,SYMBOL... of "
+    "binance_spot, binance_usdm, binance_cm, coinbase or kraken. May be given several times.",
+)
 @options.home
-def command(feed: str, home: Path | None) -> None:
+def command(feeds: tuple[str, ...], home: Path | None) -> None:
     """Run NATS, QuestDB, ClickHouse, the roles and a feed until Ctrl-C, with a live status board.
 
     Everything is kept in the home folder: a second start goes on where the first stopped.
@@ -26,17 +34,16 @@ def command(feed: str, home: Path | None) -> None:
     import uvloop
 
     from tapehouse import log
-    from tapehouse.errors import UsageError
+    from tapehouse.cli.feeds import check
     from tapehouse.settings import load
 
-    if feed not in ("sim", "none"):
-        raise UsageError(f"--feed: expected sim or none, was {feed!r}")
     settings = load(home)
+    check(feeds, settings)
     log.configure(quiet=sys.stdout.isatty())
-    uvloop.run(_up(settings, feed))
+    uvloop.run(_up(settings, feeds))
 
 
-async def _up(settings: Settings, feed: str) -> None:
+async def _up(settings: Settings, feeds: tuple[str, ...]) -> None:
     import asyncio
     import contextlib
     import signal
@@ -52,22 +59,24 @@ async def _up(settings: Settings, feed: str) -> None:
     board = Board(settings.home)
     async with Stack(Home(settings.home)) as stack, board.shown(stack):
         with contextlib.suppress(asyncio.CancelledError):
-            await _start(stack, settings.home, feed)
+            await _start(stack, settings.home, feeds)
             board.began(settings.home)
             raise await stack.failure()
         board.say("stopping")
 
 
-async def _start(stack: Stack, home: Path, feed: str) -> None:
+async def _start(stack: Stack, home: Path, feeds: tuple[str, ...]) -> None:
     """Start the servers, make the streams and tables, start the roles."""
+    from tapehouse.cli.feeds import phases
     from tapehouse.cli.phases import role_part, start_servers
     from tapehouse.settings import load
     from tapehouse.stack.servers import asked_ports
 
     await start_servers(stack, home, asked_ports())
-    roles = ["writer", "accounts"] + (["sim"] if feed == "sim" else [])
-    for role in roles:
+    for role in ("writer", "accounts"):
         stack.add(role_part(role, load(home)))
     await stack.start("writer", "accounts")
-    if feed == "sim":
-        await stack.start("sim")
+    for parts in phases(feeds, stack.home, load(home)):
+        for part in parts:
+            stack.add(part)
+        await stack.start(*(part.name for part in parts))

@@ -1,0 +1,136 @@
+"""What `--feed` of `tapehouse up` asks for, as parts to start."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ingest.feeds.recordings import Recording
+    from tapehouse.settings import Settings
+    from tapehouse.stack.home import Home
+    from tapehouse.stack.part import Part
+
+WORDS = "sim, none, replay:PATH, or VENUE:SYMBOL,SYMBOL..."
+_REPLAY_PORT = 9100
+
+
+def check(feeds: tuple[str, ...], settings: Settings) -> None:
+    """UsageError where a feed is not one that there is, SourceError where a recording cannot be read."""
+    from tapehouse.errors import UsageError
+
+    for feed in feeds:
+        name, _, rest = feed.partition(":")
+        if feed in ("sim", "none"):
+            continue
+        if not rest:
+            raise UsageError(f"--feed: expected {WORDS}, was {feed!r}")
+        if name == "replay":
+            _recordings(rest)
+        else:
+            venue_of(name, settings)
+    if len(set(feeds)) < len(feeds) or ("none" in feeds and len(feeds) > 1):
+        raise UsageError(f"--feed: expected each once, and none alone, was {' '.join(feeds)}")
+
+
+def phases(feeds: tuple[str, ...], home: Home, settings: Settings) -> Iterator[list[Part]]:
+    """The parts of all feeds, in the order in which they are started."""
+    from tapehouse.cli.phases import role_part
+
+    later: list[Part] = []
+    for feed in feeds:
+        name, _, rest = feed.partition(":")
+        if name == "replay":
+            found = _recordings(rest)
+            replay, venues = _replay_part(rest, found, home, settings)
+            yield [replay]
+            for recording in found:
+                venue = f"replay_{recording.dialect.name}"
+                symbols = ",".join(recording.symbols)
+                later.append(_feed_part(venue, symbols, settings, {"TAPEHOUSE_VENUES": json.dumps(venues)}))
+        elif rest:
+            later.append(_feed_part(name, rest, settings, {}))
+        elif name == "sim":
+            later.append(role_part(name, settings))
+    if later:
+        yield later
+
+
+def venue_of(name: str, settings: Settings) -> str:
+    """The protocol of the venue called `name`; UsageError lists those there are."""
+    from ingest.feeds.venues import VENUES
+    from tapehouse.errors import UsageError
+
+    at = settings.venues.get(name)
+    protocol = at.protocol if at else name
+    if protocol not in VENUES:
+        known = ", ".join([*VENUES, *settings.venues])
+        raise UsageError(f"venue: expected one of {known}, was {name!r}")
+    return protocol
+
+
+@cache
+def _recordings(text: str) -> list[Recording]:
+    from ingest.feeds.recordings import recordings
+
+    return recordings([Path(path) for path in text.split(",")])
+
+
+def _feed_part(venue: str, symbols: str, settings: Settings, environment: dict[str, str]) -> Part:
+    from tapehouse.bus import word
+    from tapehouse.cli.phases import role_part
+    from tapehouse.health import heartbeat
+
+    async def answers() -> None:
+        # A venue that cannot be reached is no reason to start the feed anew.
+        await heartbeat(settings, f"feed.{word(venue)}", ready=False)
+
+    name = f"feed-{word(venue).lower().replace('=', '-')}"
+    part = role_part(f"feed:{venue}:{symbols}", settings, environment, name)
+    return replace(part, answers=answers, address=f"health.feed.{word(venue)}")
+
+
+def _replay_part(
+    paths: str, found: list[Recording], home: Home, settings: Settings
+) -> tuple[Part, dict[str, dict[str, object]]]:
+    """The venue that replays, and where feeds find its markets."""
+    from tapehouse.errors import ConnectError
+    from tapehouse.stack.part import Part
+    from tapehouse.stack.ports import LOOPBACK, Ports
+
+    port = settings.replay.port or Ports(home).take("replay", _REPLAY_PORT)
+    base = f"{LOOPBACK}:{port}"
+
+    async def answers() -> None:
+        import aiohttp
+
+        try:
+            async with aiohttp.request("GET", f"http://{base}/{found[0].dialect.name}") as answer:
+                answer.raise_for_status()
+        except (aiohttp.ClientError, OSError) as reason:
+            raise ConnectError(f"replay: no answer on port {port}: {reason}") from None
+
+    absolute = ",".join(str(Path(path).absolute()) for path in paths.split(","))
+    part = Part(
+        name="replay",
+        command=(sys.executable, "-m", "tapehouse", "run", f"replay:{absolute}", "--home", str(home.folder)),
+        answers=answers,
+        address=f"ws://{base}",
+        environment={"TAPEHOUSE_REPLAY__PORT": str(port)},
+        start_within=120,
+    )
+    venues: dict[str, dict[str, object]] = {
+        f"replay_{recording.dialect.name}": {
+            "protocol": recording.dialect.name,
+            "socket": f"ws://{base}/{recording.dialect.name}",
+            "rest": f"http://{base}/{recording.dialect.name}",
+            "pace": 0,
+        }
+        for recording in found
+    }
+    return part, venues
