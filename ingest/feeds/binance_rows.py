@@ -86,18 +86,32 @@ def aggregate_trade(bodies: Bodies, received: Nanos, unit_ns: int, estimated: Es
     return _trades(bodies, received, unit_ns, "a")
 
 
+def rest_trade(bodies: Bodies, received: Nanos, unit_ns: int, symbol: str) -> Columns:
+    """Rows of REST's answers of trades of one symbol, the same columns as those of `trade`."""
+    columns = _fills(bodies, received, unit_ns, ("id", "price", "qty", "time", "isBuyerMaker"))
+    columns["symbol"] = Strings.constant(symbol, len(bodies))
+    return columns
+
+
 def _trades(bodies: Bodies, received: Nanos, unit_ns: int, id_key: str) -> Columns:
-    ids, symbols, price, size, happened, maker, sent = _values(bodies, id_key, "s", "p", "q", "T", "m", "E")
+    symbols, sent = _values(bodies, "s", "E")
+    columns = _fills(bodies, received, unit_ns, (id_key, "p", "q", "T", "m"))
+    columns["symbol"] = names("s", symbols)
     times("E", sent, unit_ns)
+    return columns
+
+
+def _fills(bodies: Bodies, received: Nanos, unit_ns: int, keys: tuple[str, str, str, str, str]) -> Columns:
+    """All columns but the symbol, by the keys of id, price, size, time, and whether the buyer was the maker."""
+    ids, price, size, happened, maker = _values(bodies, *keys)
     nothing = Strings.constant(None, len(bodies))
     return {
-        "ts_event": times("T", happened, unit_ns),
+        "ts_event": times(keys[3], happened, unit_ns),
         "ts_recv": received,
-        "symbol": names("s", symbols),
-        "seq": longs(id_key, ids),
-        "price": doubles("p", price, -PRICE_MAX, PRICE_MAX),
-        "size": doubles("q", size, 0, SIZE_MAX),
-        "side": _SIDES[truths("m", maker).view(np.int8)],
+        "seq": longs(keys[0], ids),
+        "price": doubles(keys[1], price, -PRICE_MAX, PRICE_MAX),
+        "size": doubles(keys[2], size, 0, SIZE_MAX),
+        "side": _SIDES[truths(keys[4], maker).view(np.int8)],
         "flags": np.zeros(len(bodies), np.int16),
         "exchange": nothing,
         "conditions": nothing,

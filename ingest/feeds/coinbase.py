@@ -10,14 +10,14 @@ The venue's clock counts microseconds, on the socket and by REST; what it writes
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import orjson
 
 from ingest.feeds.call import refused
-from ingest.feeds.coinbase_parser import KINDS, UNIT_NS, Parser
+from ingest.feeds.coinbase_parser import KINDS, NUMBERINGS, UNIT_NS, Parser
 from ingest.feeds.fields import shown
 from ingest.feeds.parsed import Parsed
 from ingest.feeds.venue import Ask, Stream, Wanted
@@ -33,6 +33,7 @@ class Coinbase:
 
     name = "coinbase"
     kinds = frozenset(KINDS)
+    numbering: Mapping[str, str] = NUMBERINGS
     contiguous = frozenset({"trades"})
     socket = "wss://ws-feed.exchange.coinbase.com"
     rest = "https://api.exchange.coinbase.com"

@@ -12,7 +12,7 @@ of one.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
@@ -20,7 +20,7 @@ import orjson
 
 from ingest.feeds.call import refused
 from ingest.feeds.fields import shown
-from ingest.feeds.kraken_parser import KINDS, Parser
+from ingest.feeds.kraken_parser import KINDS, NUMBERINGS, Parser
 from ingest.feeds.kraken_rows import UNIT_NS
 from ingest.feeds.parsed import Parsed
 from ingest.feeds.venue import Ask, Stream, Wanted
@@ -37,6 +37,7 @@ class Kraken:
 
     name = "kraken"
     kinds = frozenset(KINDS)
+    numbering: Mapping[str, str] = NUMBERINGS
     contiguous = frozenset({"trades"})
     socket = "wss://ws.kraken.com"
     rest = "https://api.kraken.com"
@@ -44,7 +45,7 @@ class Kraken:
     lifetime_s: float | None = None
     overlaps = False
     """Quotes have no ids."""
-    commands_per_s = 2.0
+    commands_per_s = 20.0
 
     def parser(self, venue: str, kinds: Iterable[str]) -> Parser:
         """A fresh parser."""
@@ -67,7 +68,8 @@ class Kraken:
     def commands(self, streams: Sequence[Stream]) -> list[str]:
         """One subscription a channel; the snapshots are the last 50 trades and the best quotes as they are."""
         symbols: dict[str, list[str]] = {}
-        for stream in streams:
+        # Trades last: what is missed of them meanwhile can be asked for.
+        for stream in sorted(streams, key=lambda stream: stream.kind == "trades"):
             symbols.setdefault(_CHANNELS[stream.kind], []).append(stream.symbol)
         commands = []
         for number, (channel, wanted) in enumerate(symbols.items(), 1):

@@ -32,6 +32,8 @@ class Parser:
     receive clock less the skew measured on trades and on replies to subscriptions (see `Skew`), flagged
     ESTIMATED_TIME; before the first of those the skew is taken to be 0.
 
+    A ticker that says again what the one before it said, as after a new connection, is passed over.
+
     Trades by REST are read too, as messages with the values that REST gives: text for price and size, seconds
     for the time, the first letters of side and order type.
     """
@@ -46,6 +48,7 @@ class Parser:
             raise UsageError(f"kinds: expected some of {' '.join(KINDS)}, was {asked}")
         self.numbering = {kind: NUMBERINGS[kind] for kind in self.kinds}
         self._skew = Skew()
+        self._last: dict[str, Any] = {}  # by symbol, the last ticker
 
     def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> Parsed:
         """The rows of messages in the order they were received; `where` names the place of one of them."""
@@ -57,11 +60,12 @@ class Parser:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on from here, of JSON's types."""
-        return {"skew": self._skew.state()}
+        return {"skew": self._skew.state(), "last": dict(self._last)}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
         self._skew = Skew(state["skew"])
+        self._last = dict(state["last"])
 
     def _parse(self, call: Call) -> Parsed:
         rows: dict[str, list[Row]] = {"trade": [], "ticker": []}
@@ -84,10 +88,24 @@ class Parser:
         batches: list[Batch] = []
         if "quotes" in self.kinds:
             skews = self._skews(rows, replies)
+            self._pass_over_repeats(call, rows)
             batches += call.batches(QUOTES, self.venue, rows["ticker"], partial(quotes, skews))
         if "trades" in self.kinds:
             batches += call.batches(TRADES, self.venue, rows["trade"], trades)
         return call.parsed(batches)
+
+    def _pass_over_repeats(self, call: Call, rows: dict[str, list[Row]]) -> None:
+        fresh = []
+        for row in rows["ticker"]:
+            data = row[2]["data"]
+            symbol = _symbol(data)
+            if symbol is not None:
+                if self._last.get(symbol) == data:
+                    call.ignored["repeated ticker"] += 1
+                    continue
+                self._last[symbol] = data
+            fresh.append(row)
+        rows["ticker"] = fresh
 
     def _skews(self, rows: dict[str, list[Row]], replies: list[Row]) -> dict[int, int]:
         """The skew for each ticker without a time, by its place."""
@@ -132,6 +150,16 @@ def _take_other(call: Call, place: int, body: Any) -> bool:
     else:
         call.reject(place, f"channel: expected {' or '.join(_CHANNELS)}, was {shown(channel)}")
     return False
+
+
+def _symbol(data: Any) -> str | None:
+    """Of a ticker, of which there is one a message."""
+    try:
+        (ticker,) = data
+        symbol = ticker["symbol"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return symbol if isinstance(symbol, str) else None
 
 
 def _lacks_time(body: Any) -> bool:

@@ -165,10 +165,9 @@ def test_an_empty_side_has_neither_price_nor_size() -> None:
 def test_without_a_time_it_is_estimated_from_what_was_sent_before() -> None:
     """The reply says that the receive clock is 250 ms ahead, the trades behind it that it is more."""
     sent = message("trade", trade(1, timestamp=f"{np.datetime64(NOW // 1_000 - 748_000, 'us')}Z"))
-    early = message("ticker", untimed(1))
-    found = parsed(
-        early, reply(NOW - 249 * MILLISECOND), early, sent, sent, early, message("ticker", quote(5))
-    )
+    early = [message("ticker", untimed(1) | {"bid": bid}) for bid in (1, 2, 3)]
+    timed = message("ticker", quote(5))
+    found = parsed(early[0], reply(NOW - 249 * MILLISECOND), early[1], sent, sent, early[2], timed)
     batch = found.batches[0]
     assert (batch.array("ts_recv") - batch.array("ts_event")).tolist()[:3] == [
         0,
@@ -176,6 +175,14 @@ def test_without_a_time_it_is_estimated_from_what_was_sent_before() -> None:
         751 * MILLISECOND,
     ]
     assert batch.array("flags").tolist() == [Flags.ESTIMATED_TIME] * 3 + [0]
+
+
+def test_a_ticker_that_says_the_same_again_is_passed_over() -> None:
+    other = message("ticker", quote(1, symbol="BTC/USD"))
+    first, again = message("ticker", quote(1)), message("ticker", quote(1), type="snapshot")
+    found = parsed(first, other, again, first, message("ticker", quote(2)), first)
+    assert found.batches[0].rows == 4
+    assert found.ignored == {"repeated ticker": 2}
 
 
 def test_a_snapshot_of_old_trades_tells_no_time() -> None:
@@ -248,7 +255,7 @@ MESSAGES = st.one_of(
         lambda number: message("trade", trade(number), trade(number + 1, symbol="BTC/USD"))
     ),
     st.integers(0, 50).map(lambda number: message("ticker", quote(number))),
-    st.integers(0, 50).map(lambda number: message("ticker", untimed(number))),
+    st.integers(0, 5).map(lambda number: message("ticker", untimed(number) | {"bid": number})),
     st.integers(0, 999).map(lambda number: reply(NOW - number * MILLISECOND)),
     st.sampled_from(
         (
@@ -315,7 +322,7 @@ def test_a_command_a_channel_subscribes_to_all() -> None:
     symbols = ["BTC/USD", "ETH/USD"]
     trades = {"channel": "trade", "symbol": symbols, "snapshot": True}
     quotes = {"channel": "ticker", "symbol": symbols, "snapshot": True, "event_trigger": "bbo"}
-    assert [command["params"] for command in commands] == [trades, quotes]
+    assert [command["params"] for command in commands] == [quotes, trades]
     assert {command["method"] for command in commands} == {"subscribe"}
 
 
