@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import orjson
 
 from ingest.feeds.binance import Parser
 from ingest.feeds.parsed import Message
+from ingest.feeds.venue import VenueParser
+from ingest.feeds.venues import VENUES
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "data" / "binance_raw_2024"
 _MARKETS = {
@@ -31,14 +34,57 @@ def origin() -> str:
     return f"made up, for ../shared/data/{CAPTURES.name} is absent"
 
 
-def by_type() -> dict[str, tuple[list[Message], Callable[[], Parser]]]:
+def by_type() -> dict[str, tuple[list[Message], Callable[[], VenueParser]]]:
     """ "venue type" -> messages, and what makes a fresh parser for them; a new venue is added here."""
-    found: dict[str, tuple[list[Message], Callable[[], Parser]]] = {}
+    found: dict[str, tuple[list[Message], Callable[[], VenueParser]]] = {}
     for venue, file in _MARKETS.items():
         messages = _binance(venue, CAPTURES / file)
-        fresh = _binance_parser(venue, messages["trade"][0])
-        found |= {f"{venue} {event}": (of_event, fresh) for event, of_event in messages.items()}
+        fresh_binance = _binance_parser(venue, messages["trade"][0])
+        found |= {f"{venue} {event}": (of_event, fresh_binance) for event, of_event in messages.items()}
+    for venue, made in (("coinbase", _coinbase()), ("kraken", _kraken())):
+        fresh = partial(VENUES[venue].parser, venue, ("trades", "quotes"))
+        found |= {f"{venue} {event}": (messages, fresh) for event, messages in made.items()}
     return found
+
+
+def _coinbase() -> dict[str, list[Message]]:
+    """Made up, as the venue documents them."""
+    trade: dict[str, Any] = {"type": "match", "maker_order_id": "ac928c66-ca53-498f-9c13-a110027a60e8"}
+    trade |= {"taker_order_id": "132fb6ae-456b-4654-b4e0-d681ac05cea1", "side": "sell", "size": "0.02"}
+    trade |= {"price": "61837.63", "product_id": "BTC-USD"}
+    ticker = {"type": "ticker", "product_id": "BTC-USD", "price": "61837.63", "open_24h": "60310.79"}
+    ticker |= {"volume_24h": "24553.79269678", "low_24h": "60280.52", "high_24h": "62313.8"}
+    ticker |= {"volume_30d": "978878.60117027", "best_bid": "61837.6", "best_bid_size": "0.46688654"}
+    ticker |= {"best_ask": "61837.7", "best_ask_size": "1.56637040", "side": "buy", "last_size": "0.02"}
+    times = [{"time": f"2024-08-08T23:54:15.{342_000 + n}Z", "sequence": n} for n in range(_MESSAGES)]
+    return _received(
+        trade=[trade | time | {"trade_id": n} for n, time in enumerate(times)],
+        ticker=[ticker | time | {"trade_id": n} for n, time in enumerate(times)],
+    )
+
+
+def _kraken() -> dict[str, list[Message]]:
+    """Made up, as the venue documents them."""
+    trade = {"symbol": "BTC/USD", "side": "sell", "price": 61837.6, "qty": 0.02, "ord_type": "limit"}
+    ticker: dict[str, Any] = {"symbol": "BTC/USD", "bid": 61837.6, "bid_qty": 0.46688654, "ask": 61837.7}
+    ticker |= {"ask_qty": 1.5663704, "last": 61837.6, "volume": 2455.79269678, "vwap": 61001.2}
+    ticker |= {"low": 60280.5, "high": 62313.8, "change": 250.1, "change_pct": 0.4}
+    times = [{"timestamp": f"2024-08-08T23:54:15.{342_000 + n}Z"} for n in range(_MESSAGES)]
+    update = {"type": "update"}
+    return _received(
+        trade=[
+            {"channel": "trade", **update, "data": [trade | time | {"trade_id": n + 1}]}
+            for n, time in enumerate(times)
+        ],
+        ticker=[{"channel": "ticker", **update, "data": [ticker | time]} for time in times],
+    )
+
+
+def _received(**bodies: list[dict[str, Any]]) -> dict[str, list[Message]]:
+    return {
+        event: [((_T0 + n) * 1_000_000, orjson.dumps(body)) for n, body in enumerate(of_event)]
+        for event, of_event in bodies.items()
+    }
 
 
 def _binance_parser(venue: str, timed: Message) -> Callable[[], Parser]:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ingest.feeds.conversion import Faults, convert
+from ingest.feeds.instants import Instants
 from ingest.feeds.mapping import DOCUMENTED
 from ingest.feeds.records import DECODER, Fields, fields
 from ingest.feeds.times import Reading
@@ -25,6 +26,7 @@ BYTES_MAX = 2**20
 VENUE = "accounts"
 """Account trades have no venue; where one is asked for (subjects, the quarantine), it is this."""
 _COLUMNS = [(ACCOUNT_TRADES.column(name), source) for name, source in DOCUMENTED.items()]
+_TIME = "a time with a zone, such as 2024-11-05T22:02:53Z"
 _SURE_DIGITS = 19
 """Fewer characters than this, sign included, are a number of 64 bits."""
 _BLANK = " \t\r\n"
@@ -89,7 +91,12 @@ def batch_of(requests: Sequence[Request]) -> Batch:
     columns: dict[str, ColumnData] = {}
     for index, (column, _) in enumerate(_COLUMNS):
         values = _series(column, [row[index] for row in rows])
-        columns[column.name] = convert(column, values, Reading(), faults)
+        if column.type == "time":
+            instants = Instants(values)
+            faults.add(column, ~(instants.read & instants.zoned), _TIME, values)
+            columns[column.name] = instants.ns
+        else:
+            columns[column.name] = convert(column, values, Reading(), faults)
     columns["ts_recv"] = np.array([request.came_ns for request, _ in owners], np.int64)
     batch = Batch(ACCOUNT_TRADES, VENUE, len(rows), {name: columns[name] for name in ACCOUNT_TRADES.names})
     found = {**values_at_fault(batch, now_ns()), **faults.reasons}

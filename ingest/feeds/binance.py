@@ -7,7 +7,7 @@ from functools import partial
 from itertools import groupby, islice
 from typing import Any
 
-from ingest.feeds.binance_messages import BARE_SNAPSHOT, EVENTS, QUOTE, SNAPSHOT, Call, Held
+from ingest.feeds.binance_messages import BARE_SNAPSHOT, QUOTE, SNAPSHOT, Call, Held
 from ingest.feeds.binance_rows import FORMS, Bodies, instant
 from ingest.feeds.fields import Fault, is_name
 from ingest.feeds.parsed import Message, Parsed
@@ -121,6 +121,8 @@ class Parser:
         """Give snapshots their symbols; the places of those that have to wait for one."""
         named = self._named(call)
         waiting: set[int] = set()
+        if SNAPSHOT not in call.rows and BARE_SNAPSHOT not in call.rows:
+            return waiting
         for form in (SNAPSHOT, BARE_SNAPSHOT):
             for place in call.rows.get(form, ()):
                 if "symbol" in call.bodies[place]:
@@ -160,12 +162,8 @@ class Parser:
         forms = [form for form in (QUOTE, BARE_SNAPSHOT) if form in call.rows and self._asked(form)]
         untimed = sorted(place for form in forms for place in call.rows[form])
         # What was held had its say on the time when it came.
-        timed = sorted(
-            place
-            for form in (*EVENTS, SNAPSHOT)
-            for place in call.rows.get(form, ())
-            if place >= len(call.held)
-        )
+        timing = [places for form, places in call.rows.items() if form not in (QUOTE, BARE_SNAPSHOT)]
+        timed = sorted(place for places in timing for place in places if place >= len(call.held))
         if not untimed:
             self._skew.extend([late for _, late in islice(_differences(call, reversed(timed)), WINDOW)][::-1])
             return {}

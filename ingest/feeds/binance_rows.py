@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ingest.feeds.fields import Fault, doubles, expect_types, highest, longs, names, shown, truths
+from ingest.feeds.fields import Fault, doubles, ends, expect_types, longs, names, shown, truths
 from ingest.feeds.levels import levels
 from ingest.validation import NULL_LONG
 from tapehouse.batch import ColumnData, Strings
@@ -55,7 +55,7 @@ def instant(value: Any) -> int | None:
 def times(name: str, values: Sequence[Any], unit_ns: int) -> Nanos:
     """The venue's clock, floored to its unit, as ns UTC."""
     numbers = longs(name, values, _MICROSECONDS - 1)
-    if highest(numbers) < _MILLISECONDS:
+    if ends(numbers)[1] < _MILLISECONDS:
         ts = numbers * MILLISECOND
         if MILLISECOND % unit_ns == 0:
             return ts

@@ -94,7 +94,7 @@ class Parser:
             call.reject(place, f"message: expected an object with a type, was {shown(body)}")
         elif name == "error":
             told = f"{body.get('message')}: {body.get('reason')}"
-            call.reject(place, f"message: the venue refuses: {shown(told)}")
+            call.reject(place, f"message: expected data, was a refusal: {shown(told)}")
         else:
             if name == "heartbeat":
                 self._note_last(body.get("product_id"), body.get("last_trade_id"))

@@ -143,7 +143,7 @@ def _take_other(call: Call, place: int, body: Any) -> bool:
         else:
             call.reject(place, f"data: expected a list, was {shown(data)}")
     elif body.get("error") is not None:
-        call.reject(place, f"message: the venue refuses: {shown(body['error'])}")
+        call.reject(place, f"message: expected data, was a refusal: {shown(body['error'])}")
     elif isinstance(method, str):
         call.ignored["reply"] += 1
         return True

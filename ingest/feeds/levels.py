@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from ingest.feeds.fields import Fault, doubles, expect_types, numbers_in
+from ingest.feeds.fields import Fault, doubles, ends, expect_types, numbers_in
 from tapehouse.batch import Lists
 from tapehouse.model import PRICE_MAX, SIZE_MAX
 
@@ -127,14 +127,11 @@ def _interleaved(mask: NDArray[np.bool_], chosen: NDArray[Any], others: NDArray[
 
 def _checked(name: str, numbers: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[Lists, Lists]:
     prices, sizes = numbers[0::2].copy(), numbers[1::2].copy()
-    if len(prices) and not (
-        prices.min() >= -PRICE_MAX
-        and prices.max() <= PRICE_MAX
-        and sizes.min() >= 0
-        and sizes.max() <= SIZE_MAX
-    ):
+    lowest, highest = ends(prices) if len(prices) else (0, 0)
+    smallest, largest = ends(sizes) if len(sizes) else (0, 0)
+    if lowest < -PRICE_MAX or highest > PRICE_MAX or smallest < 0 or largest > SIZE_MAX:
         raise Fault(
             f"{name}: expected prices to {PRICE_MAX:g} and sizes from 0 to {SIZE_MAX:g}, was otherwise"
         )
-    ends = np.cumsum(counts)
-    return Lists(prices, ends), Lists(sizes, ends)
+    last = counts.cumsum()
+    return Lists(prices, last), Lists(sizes, last)

@@ -11,10 +11,13 @@ import numpy as np
 from ingest.feeds.fields import Fault, expect_types, shown
 from tapehouse.clock import MAX_TS, MICROSECOND, Nanos
 
-_DIGITS = b".0123456789"
 _MAX = MAX_TS // MICROSECOND
 _LENGTHS = set(range(len("2026-08-25T03:35:57"), len("2026-08-25T03:35:57.198335123") + 1))
-_behind_year = itemgetter(4)
+_FORMS = {b"--T::Z", b"--T::.Z"}
+"""What is left when the digits are taken out."""
+_MARKS = {("-", "-", "T", ":", ":")}
+_marks = itemgetter(4, 7, 10, 13, 16)
+_behind_seconds = itemgetter(slice(19, 20))
 
 
 def utc(name: str, values: Sequence[Any], unit_ns: int) -> Nanos:
@@ -39,10 +42,13 @@ def _read(values: Sequence[Any]) -> Nanos | None:
         return np.zeros(0, np.int64)
     text = ",".join(values) + ","
     # Shown to be of one form before numpy reads them: it knows many others, and warns of some.
-    if text.encode().translate(None, _DIGITS) != b"--T::Z," * len(values) or text.count("Z,") != len(values):
+    forms = text.encode().translate(None, b"0123456789").split(b",")
+    if len(forms) != len(values) + 1 or not set(forms[:-1]) <= _FORMS or text.count("Z,") != len(values):
         return None
     parts = text[:-2].split("Z,")
-    if not (set(map(len, parts)) <= _LENGTHS and set(map(_behind_year, parts)) == {"-"}):
+    if not (set(map(len, parts)) <= _LENGTHS and set(map(_marks, parts)) == _MARKS):
+        return None
+    if not set(map(_behind_seconds, parts)) <= {"", "."}:
         return None
     return np.array(parts, "datetime64[us]").astype(np.int64)
 

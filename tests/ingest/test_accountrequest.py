@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.accountrequest import BYTES_MAX, ROWS_MAX, batch_of, read
@@ -72,6 +72,19 @@ def test_several_requests_are_one_batch_and_each_keeps_its_reasons() -> None:
     assert requests[1].original(2) == b"ID=7"
 
 
+@pytest.mark.parametrize(
+    "time", ['"2024-11-05T22:02:53"', '"2024-11-05"', "1730844173", '"1730844173000000000"', "null", '"x"']
+)
+def test_a_time_has_a_zone(time: str) -> None:
+    request = read(trade(1).replace('"2024-11-05T22:02:53Z"', time).encode(), CAME)
+    assert batch_of([request]).rows == 0
+    assert request.reasons[0].startswith(
+        "ts_event: expected a time with a zone, such as 2024-11-05T22:02:53Z"
+    )
+    offset = read(trade(1).replace("53Z", "53.5+02:00").encode(), CAME)
+    assert batch_of([offset]).array("ts_event").tolist() == [CAME - 1_000_000_000 - 7_200 * 10**9 + 5 * 10**8]
+
+
 def test_an_original_is_on_one_line_and_reads_the_same() -> None:
     written = json.dumps({"ID": "a\nb\u2028", "x": [1.50]}, indent=1, ensure_ascii=False)
     request = read(f"[{written}]".encode(), CAME)
@@ -119,6 +132,7 @@ given_trade = st.fixed_dictionaries(
 piece = given_trade.map(json.dumps) | value.map(json.dumps) | st.text(max_size=8) | st.just(trade())
 
 
+@settings(max_examples=50)
 @given(st.lists(piece, max_size=6), st.booleans(), st.binary(max_size=3))
 def test_any_payload_is_refused_or_each_of_its_records_is_a_trade_or_has_a_reason(
     pieces: list[str], array: bool, tail: bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -274,3 +275,16 @@ async def test_a_request_without_a_reply_is_taken_and_a_foreign_reply_is_not_wri
         await sender.publish(SUBJECT, trade(2).encode(), reply="ticks.account_trades.accounts.0")
         assert (await ask(sender, trade(3)))["accepted"] == 1
     assert sorted(ids(await stored(admin))) == [1, 2, 3]
+
+
+async def test_the_readmes_example_sends_what_it_says(
+    broker: Broker, admin: Bus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    (example,) = re.findall(r"```python\n(import asyncio, nats\n.*?)```", text, re.DOTALL)
+    at = broker.settings.nats
+    words = {"URL": at.url, "PASSWORD": at.passwords["sender"].get_secret_value(), "TRADES": trade(7)}
+    async with running(broker):
+        await asyncio.to_thread(exec, example, words)
+    assert capsys.readouterr().out.splitlines()[-1] == """b'{"accepted": 1, "quarantined": []}'"""
+    assert ids(await stored(admin)) == [7]
