@@ -109,7 +109,7 @@ class Health:
                     await self._changed.wait()
 
 
-async def heartbeat(settings: Settings, role: str, timeout_s: float = 5) -> dict[str, Any]:
+async def heartbeat(settings: Settings, role: str, timeout_s: float = 4) -> dict[str, Any]:
     """The next report of a role that is ready; ConnectError when none comes within `timeout_s`."""
     bus = await Bus.connect(settings, "monitor")
     heard: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
