@@ -110,7 +110,7 @@ class Health:
 
 
 async def heartbeat(
-    settings: Settings, role: str, timeout_s: float = 5, *, ready: bool = True
+    settings: Settings, role: str, timeout_s: float = 4, *, ready: bool = True
 ) -> dict[str, Any]:
     """The next report of a role, such as writer or feed.sim, that is ready (or of any state).
 
