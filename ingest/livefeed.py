@@ -86,6 +86,7 @@ class LiveFeed:
         self._numberings: dict[str, Numberings] = {}
         self._skews: deque[int] = deque(maxlen=101)
         self._taking = asyncio.Lock()
+        self._losses: deque[tuple[int, Sequence[Stream], str]] = deque()
         self._reader = venue.reader(kinds)
 
     async def run(self) -> None:
@@ -107,7 +108,7 @@ class LiveFeed:
                 self._venue, self._name, rest, self._settings.feed, self._tracks, self._books,
                 self._take, self._take_message, self._publish, self._at.key.get_secret_value(),
             )  # fmt: skip
-            times = Times(self._settings.feed.silence_s, self._settings.feed.overlap_s)
+            times = Times(self._settings.feed.silence_s, self._settings.feed.overlap_s, self._at.pace)
             self._lines = [
                 Line(
                     session, self._venue, self._at.socket or self._venue.socket, streams,
@@ -132,8 +133,16 @@ class LiveFeed:
         )
 
     def _lost(self, streams: Sequence[Stream], reason: str) -> None:
-        for stream in streams:
-            self._tracks.broken(stream.kind, stream.symbol, reason)
+        """What a connection brought before it was lost may wait in the inbox: the loss comes behind it."""
+        self._losses.append((self._inbox.received, streams, reason))
+
+    def _note_losses(self) -> int:
+        """Tell the tracks of the losses that are next; returns how many messages come before another."""
+        while self._losses and self._losses[0][0] <= self._inbox.taken:
+            _, streams, reason = self._losses.popleft()
+            for stream in streams:
+                self._tracks.broken(stream.kind, stream.symbol, reason)
+        return self._losses[0][0] - self._inbox.taken if self._losses else _MESSAGES
 
     async def _consume(self) -> None:
         """From the inbox to the stream, 10 ms of messages at a time."""
@@ -142,7 +151,8 @@ class LiveFeed:
             if await self._inbox.filled(_HELD_S):
                 if len(self._inbox) < _MANY:
                     await asyncio.sleep(_TOGETHER_S)
-                await self._take(self._parser.feed(self._inbox.take(_MESSAGES), self._where))
+                messages = self._inbox.take(min(_MESSAGES, self._note_losses()))
+                await self._take(self._parser.feed(messages, self._where))
             now = time.monotonic()
             held_since = (held_since or now) if self._parser.holding else None
             if held_since and now - held_since > _HELD_S:

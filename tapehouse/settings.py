@@ -124,7 +124,7 @@ class VenueAt(_Part):
     key: SecretStr = SecretStr("")
     """For requests that the venue answers to known users alone."""
     pace: float = Field(1, ge=0)
-    """A factor of the pauses between REST requests; 0 where there are no limits."""
+    """A factor of the pauses between requests and before connecting again; 0 where there are no limits."""
 
 
 class Settings(BaseSettings):

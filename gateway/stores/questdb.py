@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 
 from gateway.query import Query
 from tapehouse.clock import INTERVALS, Interval, now_ns
-from tapehouse.model import BARS, KINDS, NO_BAR
+from tapehouse.model import BARS, GAPS, KINDS, NO_BAR
 from tapehouse.questdb import TIME, QuestReader, frame
 from tapehouse.settings import QuestDB
 
@@ -57,6 +57,20 @@ class QuestStore:
         else:
             kind = KINDS[query.kind]
             yield from self._reader.rows(kind, query.venue, [query.symbol], query.start_ns, query.end_ns)
+
+    def gaps(
+        self, only: Mapping[str, str | None], *, open_only: bool = False, limit: int = 0
+    ) -> list[dict[str, Any]]:
+        """Gaps, newest first, times in ns; `only` gives columns their value, None for any; `limit` 0 for all."""
+        bound = {GAPS.column(name).name: value for name, value in only.items() if value is not None}
+        where = "".join(f" AND {name} = %s" for name in bound) + (" AND NOT closed" if open_only else "")
+        columns = ", ".join(
+            f"cast({column.name} AS long) AS {column.name}" if column.type == "time" else column.name
+            for column in GAPS.columns
+        )
+        statement = f"SELECT {columns} FROM gaps WHERE true{where} ORDER BY ts_event DESC"  # noqa: S608
+        rows = self._reader.fetch(statement + (f" LIMIT {limit:d}" if limit else ""), list(bound.values()))
+        return [dict(zip(GAPS.names, row, strict=True)) for row in rows]
 
     def _bars(self, query: Query) -> pl.DataFrame:
         assert query.interval is not None

@@ -22,7 +22,7 @@ _CONNECT_S = 10
 _PING_S = 15.0
 _MESSAGE_BYTES = 16 * 2**20
 _BACK_OFF_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60)
-_STABLE_S = 30
+_STABLE_S = 5
 _DATA = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 _RENEW_SHARE = 0.95
 """Of a connection's life, after which the next one is made ready."""
@@ -41,6 +41,10 @@ class Inbox:
         self._room.set()
         self.full = False
         """Sockets wait for the feed."""
+        self.received = 0
+        """Messages put in so far."""
+        self.taken = 0
+        """Messages taken out so far."""
 
     async def put(self, message: Message) -> None:
         """Add a message; waits while there are too many."""
@@ -49,6 +53,7 @@ class Inbox:
             self._room.clear()
             await self._room.wait()
         self._messages.append(message)
+        self.received += 1
         if not self._filled.is_set():
             self._filled.set()
 
@@ -67,6 +72,7 @@ class Inbox:
     def take(self, at_most: int) -> list[Message]:
         """The first messages; makes room."""
         taken = self._messages[:at_most]
+        self.taken += len(taken)
         self._messages = self._messages[at_most:]
         if not self._messages:
             self._filled.clear()
@@ -81,6 +87,8 @@ class Times:
 
     silence_s: float
     overlap_s: float
+    pace: float = 1
+    """A factor of the pauses before connecting again."""
 
 
 class Line:
@@ -134,7 +142,7 @@ class Line:
                     continue  # it goes on beside its successor
                 failures = 0 if time.monotonic() - began > _STABLE_S else failures + 1
                 pause_s = _BACK_OFF_S[min(failures, len(_BACK_OFF_S) - 1)]
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1))  # noqa: S311 - not all at once
+                await asyncio.sleep(pause_s * self._times.pace * random.uniform(0.5, 1))  # noqa: S311 - not all at once
 
     async def _hold(self, number: int, leaving: asyncio.Event) -> None:
         """One connection from its beginning to its end; sets `leaving` when a successor should begin."""

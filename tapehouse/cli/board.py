@@ -37,7 +37,7 @@ class Board:
     def __init__(self, home: Path) -> None:
         self._home = home
         self._message = "starting"
-        self._reports: dict[tuple[str, str], dict[str, Any]] = {}
+        self._reports: dict[str, dict[str, Any]] = {}
         self._bars: list[tuple[Any, ...]] = []
         self._quarantined = 0
         self._listening = asyncio.Event()
@@ -94,8 +94,7 @@ class Board:
         settings = load(self._home)
 
         async def hear(message: Msg) -> None:
-            report = json.loads(message.data)
-            self._reports[report["role"], report["instance"]] = report
+            self._reports[message.subject] = json.loads(message.data)
 
         while True:
             bus = await Bus.connect(settings, "monitor")
@@ -110,14 +109,19 @@ class Board:
                 await bus.close()
 
     def _summary(self) -> str:
-        rows = sum(report["rows_s"] for report in self._of("writer"))
-        lags = [report["lag_ms"] for report in self._of("writer") if report["lag_ms"] is not None]
+        rows = sum(report["rows_s"] for report in self._of("health.writer.>"))
+        lags = [report["lag_ms"] for report in self._of("health.writer.>") if report["lag_ms"] is not None]
         lag = f"{max(lags):.1f} ms" if lags else "none yet"
         quarantined = sum(report["quarantined"] for report in self._reports.values())
         return f"{rows:,.0f} rows/s, lag {lag}, {quarantined:,} quarantined"
 
-    def _of(self, role: str) -> list[dict[str, Any]]:
-        return [report for (name, _), report in self._reports.items() if name == role]
+    def _of(self, address: str) -> list[dict[str, Any]]:
+        """The reports of a role's address: one subject, or all that begin with it."""
+        start = address.removesuffix(">")
+        return [
+            report for subject, report in self._reports.items()
+            if subject == address or (start != address and subject.startswith(start))
+        ]  # fmt: skip
 
     def _drawn(self, parts: list[PartView]) -> Group:
         table = Table(box=None, pad_edge=False)
@@ -144,7 +148,7 @@ class Board:
         )
 
     def _row(self, part: PartView) -> list[Any]:
-        reports = self._of({"sim": "feed"}.get(part.name, part.name))
+        reports = self._of(part.address)
         numbers = ["", "", "", ""]
         if reports:
             lags = [report["lag_ms"] for report in reports if report["lag_ms"] is not None]
@@ -155,8 +159,20 @@ class Board:
                 f"{sum(report['quarantined'] for report in reports):,}",
             ]
         waits = "; ".join(report["detail"] for report in reports if report["state"] == "waiting")
+        skews = [
+            f"clock {report['skew_ms']:+,.1f} ms, {report['gaps']:,} open gaps"
+            for report in reports
+            if report["skew_ms"] is not None
+        ]
         state = Text(part.state, style=_STYLES.get(part.state, "yellow"))
-        return [part.name, state, part.address, *numbers, str(part.restarts), part.detail or waits]
+        return [
+            part.name,
+            state,
+            part.address,
+            *numbers,
+            str(part.restarts),
+            part.detail or waits or "; ".join(skews),
+        ]
 
 
 def _bars(rows: list[tuple[Any, ...]]) -> Table:

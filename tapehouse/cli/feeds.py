@@ -130,6 +130,7 @@ def _replay_part(
             "socket": f"ws://{base}/{recording.dialect.name}",
             "rest": f"http://{base}/{recording.dialect.name}",
             "pace": 0,
+            "key": "rehearsal",
         }
         for recording in found
     }

@@ -18,6 +18,7 @@ COMMANDS = {
     "run": "Run one or more roles in this process.",
     "ingest": "Bring files of ticks in.",
     "query": "Read trades, quotes or bars.",
+    "gaps": "List what a source had and this system has not.",
     "quarantine": "Look at what was refused, and try it again.",
     "drill": "Break a platform of its own under load, and prove that nothing is lost.",
     "doctor": "Check what this machine has of what the platform needs.",

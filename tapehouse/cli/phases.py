@@ -94,7 +94,7 @@ def role_part(
         name=name or role,
         command=(sys.executable, "-m", "tapehouse", "run", role, "--home", str(settings.home)),
         answers=answers,
-        address=f"health.{heard}.>",
+        address=f"health.{heard}" + ("" if "." in heard else ".>"),
         environment=environment or {},
         stop_within=5,
     )

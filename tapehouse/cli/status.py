@@ -96,6 +96,8 @@ def _show(said: dict[str, Any]) -> None:
     console.print(table)
     for report in said["roles"]:
         lag = "" if report["lag_ms"] is None else f", lag {report['lag_ms']:.1f} ms"
+        if report["skew_ms"] is not None:
+            lag += f", clock {report['skew_ms']:+,.1f} ms from the venue's, {report['gaps']:,} open gaps"
         console.print(
             f"{report['role']} {report['instance']}: {report['state']} {report['detail']} "
             f"{report['rows']:,} rows, {report['rows_s']:,.0f} rows/s{lag}, {report['quarantined']:,} quarantined"

@@ -32,6 +32,7 @@ class Up:
         self.home = home
         self.env = {**os.environ, "TAPEHOUSE_HOME": str(home), **settings}
         self.log = home.with_suffix(".log")
+        said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [TAPEHOUSE, "up", "--feed", feed],
@@ -40,7 +41,12 @@ class Up:
                 stdout=log,
                 stderr=log,
             )
-        self.until(lambda: self.status()["ready"], "every part to be ready", _READY_S)
+        try:
+            ready = b"tapehouse: ready"
+            self.until(lambda: ready in self.log.read_bytes()[said:], "every part to be ready", _READY_S)
+        except BaseException:
+            self.stop()
+            raise
 
     def until(self, true: Callable[[], bool], what: str, seconds: float) -> None:
         """Wait for `true`, or fail saying what was waited for."""
