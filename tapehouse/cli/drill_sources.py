@@ -29,19 +29,21 @@ from tapehouse.questdb import TIME
 _FIRST_DAY = 18_262 * DAY
 _DAYS_EACH = 7
 _BY_HAND = 8
-_SIM_RUN_S = 4
+_SIM_SHARE = 10
 _numbers = itertools.count()
 
 
 def make(stand: Stand, load_name: str, seed: int, rows: int) -> Source:
     """A new source of rows on a stand."""
     if load_name == "sim":
-        return SimSource(stand)
+        return SimSource(stand, rows // _SIM_SHARE)
     return FileSource(stand, seed, rows)
 
 
 class FileSource:
     """A file made up from a seed, brought in by `tapehouse ingest`, which is started again when it is killed."""
+
+    endless = False
 
     def __init__(self, stand: Stand, seed: int, rows: int) -> None:
         number = next(_numbers)
@@ -139,19 +141,21 @@ class FileSource:
 class SimSource(StackVictim):
     """The simulated venue as a role; its rows are those of all its runs on the stand."""
 
-    def __init__(self, stand: Stand) -> None:
+    endless = True
+
+    def __init__(self, stand: Stand, rows: int) -> None:
         super().__init__(stand, "sim")
         self._stand = stand
         self.venue = VENUE
-        self.rows = stand.settings.simulator.rate * _SIM_RUN_S
+        self.rows = rows
         self.notes: list[str] = []
         self._before = 0
         self._checkpoint = 0
 
     async def start(self) -> None:
         """Start the role."""
-        self._before = self._stand.tap.published[VENUE]
         await self._stand.stack.start("sim")
+        self._before = self._stand.tap.published[VENUE]
 
     async def ended(self) -> None:
         """Never."""
