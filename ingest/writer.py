@@ -41,6 +41,7 @@ from tapehouse.wire import unpack
 
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _PURGE_EVERY_S = 30
+_PRESSED_S = 1
 _WATCH_EVERY_S = 2
 _RECORD_EVERY_S = 0.05
 _CLOSE_EVERY_S = 0.5
@@ -308,9 +309,13 @@ class Writer:
         self._recorded = floor.seq
 
     async def _purge(self, state: State) -> None:
-        """Free the stream below what everyone has done with."""
+        """Free the stream below what everyone has done with, the sooner the fuller it is."""
         while True:
-            await asyncio.sleep(_PURGE_EVERY_S)
+            until = time.monotonic() + _PURGE_EVERY_S
+            while (left := until - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, _PRESSED_S))
+                if await purging.half_full(self._bus):
+                    break
             await self._look_at_elders(state)
             end = await purging.end(self._bus)
             last = await purging.last_of(self._bus, sharding.subjects(self._shard))
