@@ -30,6 +30,9 @@ _FIRST_DAY = 18_262 * DAY
 _DAYS_EACH = 7
 _BY_HAND = 8
 _SIM_SHARE = 10
+_PACE = 25_000
+"""Rows a second of a file. At full speed it goes in by bursts, and moments between those do not exist; what
+an outage has held up comes at full speed."""
 _numbers = itertools.count()
 
 
@@ -104,13 +107,15 @@ class FileSource:
 
     async def _ingest(self) -> None:
         """Run until one run brings all in, as a user would: again after a kill, again after an error."""
-        command = (sys.executable, "-m", "tapehouse", "ingest", str(self._file), "--venue", self.venue)
+        command = (
+            *(sys.executable, "-m", "tapehouse", "ingest", str(self._file), "--venue", self.venue),
+            *("--speed", f"{ticks.speed(self.rows, _PACE)}x", "--home", str(self._stand.settings.home)),
+        )
         environment = os.environ | self._stand.links.environment("feed")
         for _ in range(_BY_HAND):
             with self._log.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *command,
-                    *("--home", str(self._stand.settings.home)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
