@@ -19,6 +19,7 @@ from tapehouse.model import QUOTES, TRADES, Kind
 KINDS: dict[str, Kind] = {"trades": TRADES, "quotes": QUOTES}
 NUMBERINGS = {"trades": "trade id", "quotes": "time"}
 _CHANNELS = {"trade": "trades", "ticker": "quotes"}
+_SAID = ("bid", "bid_qty", "ask", "ask_qty", "timestamp")
 _OTHER_CHANNELS = frozenset({"heartbeat", "status", "book", "level3", "ohlc", "instrument"})
 
 
@@ -45,7 +46,7 @@ class Parser:
             raise UsageError(f"kinds: expected some of {' '.join(KINDS)}, was {asked}")
         self.numbering = {kind: NUMBERINGS[kind] for kind in self.kinds}
         self._skew = Skew()
-        self._last: dict[str, Any] = {}  # by symbol, the last ticker
+        self._last: dict[str, list[Any]] = {}  # by symbol, what the last ticker said
 
     def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> Parsed:
         """The rows of messages in the order they were received; `where` names the place of one of them."""
@@ -97,10 +98,11 @@ class Parser:
             if type(data) is list and len(data) == 1 and type(data[0]) is dict:
                 symbol = data[0].get("symbol")
                 if type(symbol) is str:
-                    if self._last.get(symbol) == data:
+                    said = [data[0].get(key) for key in _SAID]
+                    if self._last.get(symbol) == said:
                         call.ignored["repeated ticker"] += 1
                         continue
-                    self._last[symbol] = data
+                    self._last[symbol] = said
                 if data[0].get("timestamp") is None:
                     untimed.append(place)
             elif _lacks_time(data):
