@@ -26,6 +26,7 @@ from tapehouse.bus import Bus
 from tapehouse.errors import ConnectError, PublishError, TapehouseError
 
 _STREAM_FULL = {10077, 10076}  # maximum bytes or messages exceeded
+_FULL = "the stream is full: the writers are behind"
 _NO_ROOM = {10047, 10023}  # insufficient storage, insufficient resources
 _TRY_LATER = {503, 500}
 # The broker's limit is for headers and payload together, and it cuts off who exceeds it.
@@ -191,7 +192,7 @@ class Publisher:
                     self._wake.set()
                     _log.info("stream takes batches again")
             elif error.get("err_code") in _STREAM_FULL:
-                self._refused(ticket, "the stream is full: the writers are behind")
+                self._refused(ticket, _FULL)
             elif error.get("err_code") in _NO_ROOM:
                 self._refused(ticket, f"nats has no room: {error.get('description')}")
             elif error.get("code") in _TRY_LATER:

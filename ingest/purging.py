@@ -19,6 +19,12 @@ async def end(bus: Bus) -> int:
     return (await bus.js.stream_info(TICKS)).state.last_seq
 
 
+async def half_full(bus: Bus) -> bool:
+    """Whether the stream holds more than half of what it may."""
+    info = await bus.js.stream_info(TICKS)
+    return info.state.bytes * 2 > (info.config.max_bytes or 0) > 0
+
+
 async def last_of(bus: Bus, subjects: str) -> int:
     """The last message under subjects; 0 when there is none."""
     try:

@@ -85,7 +85,9 @@ def _opened(folder: str, entries: list[Entry]) -> ReadableFile | Capture:
     if how["format"] == "batch":
         raise TapehouseError("a message of the stream that cannot be read")
     if how["format"] == "capture":
-        return open_capture(path, first.venue, how["kinds"], how["symbol"], unit_ns=how["unit_ns"])
+        # One refused line does not tell what it was to be.
+        protocol = how.get("protocol", "binance")
+        return open_capture(path, first.venue, how["kinds"], how["symbol"], how["unit_ns"], protocol)
     return open_readable(
         path,
         kind_named(how.get("kind", first.kind)),

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from ingest import sharding
 from ingest.feeds.simulator import VENUE, Simulator
@@ -26,6 +28,7 @@ CHECKPOINT = "checkpoint.sim"
 _STEP_S = 0.01
 _STEP_POSITIONS = 50_000
 _SAVE_EVERY_S = 0.5
+_SAY_EVERY_S = 0.2
 _ORIGIN = Origin("trades", VENUE, "the simulator", {"format": "row"})
 
 
@@ -53,7 +56,7 @@ class SimFeed:
         position = self._saved
         loop = asyncio.get_running_loop()
         shards = await sharding.current(state)
-        async with Publisher(self._bus) as publisher:
+        async with Publisher(self._bus) as publisher, self._saying(publisher):
             intake = Intake(publisher, Quarantine(self._bus), shards)
             while True:
                 began = loop.time()
@@ -63,7 +66,6 @@ class SimFeed:
                     await self._emit(simulator, intake, position, until)
                     position = until
                 await self._save(state, publisher)
-                self._say(publisher)
                 behind = simulator.due(position, now_ns()) > position + _STEP_POSITIONS // 10
                 # At full speed the loop still yields, for acknowledgements to come in.
                 await asyncio.sleep(0 if behind else max(0.0, began + _STEP_S - loop.time()))
@@ -102,8 +104,20 @@ class SimFeed:
             await state.put(CHECKPOINT, settled)
             self._saved, self._saved_at = settled, now
 
-    def _say(self, publisher: Publisher) -> None:
-        if publisher.full:
-            self._health.waiting("the stream is full: the writers are behind")
-        else:
-            self._health.ready()
+    @asynccontextmanager
+    async def _saying(self, publisher: Publisher) -> AsyncIterator[None]:
+        """Tell how the feed is, also while it waits for the stream to take more."""
+        saying = asyncio.create_task(self._say(publisher))
+        try:
+            yield
+        finally:
+            saying.cancel()
+            await asyncio.gather(saying, return_exceptions=True)
+
+    async def _say(self, publisher: Publisher) -> None:
+        while True:
+            if publisher.waits:
+                self._health.waiting(publisher.waits)
+            else:
+                self._health.ready()
+            await asyncio.sleep(_SAY_EVERY_S)

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import structlog
@@ -21,26 +20,27 @@ from nats.errors import Error as NatsError
 
 from ingest import elders, purging, sharding
 from ingest.floor import Floor, Trail, floor_key, unclean
+from ingest.group import Group
 from ingest.hotstore import HotStore
 from ingest.intake import ROW_READER, row_json
 from ingest.lease import Lease
 from ingest.marks import Marks
-from ingest.pull import Delivered, Pull
+from ingest.pull import Pull
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
 from ingest.streams import writer_name
+from ingest.suspended import resume_suspended
 from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
-from tapehouse.clock import DAY, day_of
-from tapehouse.errors import ConnectError, WireError
+from tapehouse.errors import ConnectError
 from tapehouse.health import Health
 from tapehouse.model import Kind
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
-from tapehouse.wire import unpack
 
 _RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _PURGE_EVERY_S = 30
+_PRESSED_S = 1
 _WATCH_EVERY_S = 2
 _RECORD_EVERY_S = 0.05
 _CLOSE_EVERY_S = 0.5
@@ -55,38 +55,6 @@ class HotStoreRestartedError(ConnectError):
 
 class _RetiredError(Exception):
     """Nothing of an earlier shard is unwritten, nor would be replayed."""
-
-
-@dataclass
-class _Group:
-    """Messages that are committed together."""
-
-    last: Delivered
-    by_kind: dict[Kind, list[Batch]] = field(default_factory=lambda: defaultdict(list))
-    unreadable: list[tuple[Delivered, str]] = field(default_factory=list)
-    rows: int = 0
-
-    @classmethod
-    def of(cls, messages: list[Delivered]) -> _Group:
-        group = cls(messages[-1])
-        for message in messages:
-            try:
-                batch = unpack(message.data)
-            except WireError as reason:
-                group.unreadable.append((message, reason.message))
-                continue
-            group.by_kind[batch.kind].append(batch)
-            group.rows += batch.rows
-        return group
-
-    def days(self) -> set[tuple[str, str]]:
-        """(kind, day) of every row."""
-        return {
-            (kind.name, day_of(int(day) * DAY))
-            for kind, batches in self.by_kind.items()
-            for batch in batches
-            for day in np.unique(batch.array(kind.time) // DAY)
-        }
 
 
 class Writer:
@@ -106,6 +74,8 @@ class Writer:
         self._recorded = 0
         self._floor_moved = asyncio.Event()
         self._trail = Trail(settings.writer.replay_margin_s, 0)
+        self._commit_failed = False
+        """What could not be committed is still to be: only that shows that QuestDB takes rows again."""
         self._elders: list[int] = []
         """Earlier shards that may still be replayed."""
 
@@ -158,8 +128,9 @@ class Writer:
     async def _session(self, state: State) -> None:
         await self._resume(state)
         await self._pull.start(self._floor.seq + 1)
-        self._health.ready()
-        marked: asyncio.Queue[_Group] = asyncio.Queue(1)
+        if not self._commit_failed:
+            self._health.ready()
+        marked: asyncio.Queue[Group] = asyncio.Queue(1)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._read(marked))
@@ -206,13 +177,13 @@ class Writer:
             async with asyncio.timeout(10):
                 return await asyncio.to_thread(reader.started_ns)
 
-    async def _read(self, marked: asyncio.Queue[_Group]) -> None:
+    async def _read(self, marked: asyncio.Queue[Group]) -> None:
         while True:
-            group = _Group.of(await self._pull.take(self._settings.writer.commit_bytes))
+            group = Group.of(await self._pull.take(self._settings.writer.commit_bytes))
             await self._marks.touch(group.days(), group.last.seq)
             await marked.put(group)
 
-    async def _commit_all(self, state: State, marked: asyncio.Queue[_Group]) -> None:
+    async def _commit_all(self, state: State, marked: asyncio.Queue[Group]) -> None:
         elders_wrote = False
         while True:
             group = await marked.get()
@@ -227,6 +198,9 @@ class Writer:
                 await self._commit(kind, batches)
             await self._bus.client.publish(group.last.ack, b"+ACK")
             self._advance(group.last.seq)
+            if self._commit_failed:
+                self._commit_failed = False
+                self._health.ready()
             self._health.wrote(group.rows, group.last.stored_ns, self._quarantine.count)
 
     def _advance(self, seq: int) -> None:
@@ -262,8 +236,9 @@ class Writer:
         try:
             refused = await loop.run_in_executor(self._thread, self._hot.commit, batches)
         except ConnectError as reason:
+            self._commit_failed = True
             await self._until_hot(reason)
-            raise HotStoreRestartedError("questdb: the connection was lost and is back") from reason
+            raise HotStoreRestartedError(reason.message) from reason
         if refused:
             _log.warning("questdb refused rows", kind=kind.name, rows=len(refused), reason=refused[0].reason)
         ends = np.cumsum([batch.rows for batch in batches])
@@ -308,9 +283,13 @@ class Writer:
         self._recorded = floor.seq
 
     async def _purge(self, state: State) -> None:
-        """Free the stream below what everyone has done with."""
+        """Free the stream below what everyone has done with, the sooner the fuller it is."""
         while True:
-            await asyncio.sleep(_PURGE_EVERY_S)
+            until = time.monotonic() + _PURGE_EVERY_S
+            while (left := until - time.monotonic()) > 0:
+                await asyncio.sleep(min(left, _PRESSED_S))
+                if await purging.half_full(self._bus):
+                    break
             await self._look_at_elders(state)
             end = await purging.end(self._bus)
             last = await purging.last_of(self._bus, sharding.subjects(self._shard))
@@ -323,12 +302,25 @@ class Writer:
                 raise _RetiredError
 
     async def _watch(self) -> None:
-        """End the session when QuestDB was started anew: its client finds it back and says nothing."""
+        """Resume tables that QuestDB has suspended, and end the session when QuestDB was started anew: its
+        client finds it back and says nothing."""
+        suspended = ""
         while True:
             await asyncio.sleep(_WATCH_EVERY_S)
             try:
                 start_ns = await self._hot_start_ns()
+                before, suspended = (
+                    suspended,
+                    await asyncio.to_thread(resume_suspended, self._settings.questdb),
+                )
             except (ConnectError, TimeoutError):
                 continue
             if start_ns != self._floor.hot_start_ns:
                 raise HotStoreRestartedError("questdb was started anew")
+            if suspended:
+                self._health.waiting(
+                    f"questdb had suspended {suspended}; they are resumed until they stay so"
+                )
+                _log.warning("questdb suspended tables, resumed", tables=suspended)
+            elif before and not self._commit_failed:
+                self._health.ready()

@@ -35,18 +35,35 @@ _log = structlog.get_logger()
 
 
 class _Client(Client):
-    """A client whose requests can be cancelled.
+    """A client whose requests can be cancelled, and end when the connection does.
 
     It waits by asyncio.wait_for, which before Python 3.12 forgets a cancellation that comes together with the
-    answer: a task asked to end would go on for ever.
+    answer: a task asked to end would go on for ever. And it waits for answers that cannot come any more: one
+    request would hold its role up for its whole time-out after the broker is back.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unanswered: set[asyncio.Future[None]] = set()
 
     async def request(self, *args: Any, **kwargs: Any) -> Msg:
         asking = asyncio.ensure_future(super().request(*args, **kwargs))
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._unanswered.add(lost)
         try:
-            return await asyncio.shield(asking)
+            await asyncio.wait((asking, lost), return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            raise NatsTimeoutError
         finally:
+            self._unanswered.discard(lost)
             asking.cancel()
+
+    def give_up_requests(self) -> None:
+        """End what was asked on a connection that is lost."""
+        for lost in self._unanswered:
+            if not lost.done():
+                lost.set_result(None)
 
 
 class Bus:
@@ -117,6 +134,7 @@ class Bus:
             self._connected.set()  # who waits for it must learn that it will not come
         elif self._connected.is_set():
             self._connected.clear()
+            self.client.give_up_requests()
             _log.warning("nats connection lost", role=self.role)
 
     async def _found(self) -> None:

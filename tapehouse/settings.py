@@ -35,6 +35,8 @@ class Nats(_Part):
     passwords: dict[str, SecretStr] = {}
     stream_max_bytes: int = Field(16 * 2**30, ge=2**20)
     """A fuller stream slows the feeds down until the writers catch up."""
+    keep_free_bytes: int = Field(256 * 2**20, ge=0)
+    """Of the disk where its streams are: with less the feeds wait."""
     duplicate_window_s: int = Field(1800, ge=1)
     """Longer than any outage planned for: within it a batch sent again is stored once."""
     replicas: int = Field(1, ge=1, le=5)

@@ -14,12 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ingest.feeds.binance import Parser
 from ingest.feeds.blocks import Position
 from ingest.feeds.files import Piece
 from ingest.feeds.formats import content_of
 from ingest.feeds.lines import Lines, open_stream, read_lines
 from ingest.feeds.parsed import Message, Parsed
+from ingest.feeds.protocols import PROTOCOLS, CaptureParser
 from ingest.rejected import Rejected
 from tapehouse.batch import Batch
 from tapehouse.clock import MAX_TS, MILLISECOND
@@ -32,11 +32,15 @@ _DIGITS = 19
 class Capture:
     """One recording, opened."""
 
-    has_seq = True
-    """Rows bring the venue's own numbers."""
-
     def __init__(
-        self, path: Path, gzipped: bool, venue: str, kinds: Iterable[str], symbol: str | None, unit_ns: int
+        self,
+        path: Path,
+        gzipped: bool,
+        venue: str,
+        kinds: Iterable[str],
+        symbol: str | None,
+        unit_ns: int,
+        protocol: str | None,
     ) -> None:
         self.path = path
         self.name = path.name
@@ -47,9 +51,11 @@ class Capture:
         self._kinds = frozenset(kinds)
         self._symbol = symbol
         self._unit_ns = unit_ns
+        self._protocol, batches = self._recognised([protocol] if protocol else list(PROTOCOLS))
         self._parser = self._fresh_parser()
-        self.reader = {
+        self.reader: dict[str, Any] = {
             "format": "capture",
+            "protocol": self._protocol,
             "kinds": sorted(self._kinds),
             "symbol": symbol,
             "unit_ns": unit_ns,
@@ -57,7 +63,7 @@ class Capture:
         """How to read one of its lines again."""
         self.identity = self._identity()
         """Names this content read in this way: the same for a repeat, another when the file has changed."""
-        self.notes = self._survey()
+        self.notes = tuple(self._notes(batches))
         """What was recognised or is passed over, and must be said."""
 
     def __enter__(self) -> Capture:
@@ -101,7 +107,7 @@ class Capture:
         if gathered:
             yield self._piece([*gathered, parser.finish()], offset, line, rows, 1.0)
 
-    def _parse(self, parser: Parser, lines: Lines) -> tuple[Parsed, int]:
+    def _parse(self, parser: CaptureParser, lines: Lines) -> tuple[Parsed, int]:
         """What came of a block of lines, and how many of them were not blank."""
         messages: list[Message] = []
         numbers: list[int] = []
@@ -138,8 +144,11 @@ class Capture:
         }
         return Piece(all_of_it.batches, all_of_it.rejected, position, rows, fraction)
 
-    def _fresh_parser(self) -> Parser:
-        return Parser(self.venue, self._kinds, self._symbol, self._unit_ns)
+    def _fresh_parser(self) -> CaptureParser:
+        spoken = PROTOCOLS[self._protocol]
+        # Of kinds that are not offered all may be asked for, but not those alone.
+        kinds = self._kinds & spoken.kinds or self._kinds
+        return spoken.fresh(self.venue, kinds, self._symbol, self._unit_ns)
 
     def _identity(self) -> str:
         terms = repr((self.venue, sorted(self._kinds), self._symbol, self._unit_ns))
@@ -147,25 +156,32 @@ class Capture:
             content = file_digest(file, blake2b).digest()
         return blake2b(terms.encode() + content, digest_size=16).hexdigest()
 
-    def _survey(self) -> tuple[str, ...]:
-        """Notes on the first lines; SourceError when none of them is of a venue that is known here."""
+    def _recognised(self, names: list[str]) -> tuple[str, dict[str, Batch]]:
+        """The one of these protocols that the first lines are of, and what is in them by kind.
+
+        Raises SourceError when they are of none.
+        """
         with open_stream(self.path, self._gzipped) as stream:
             lines = next(read_lines(stream, 0, 1), None)
         if lines is None:
             raise SourceError(f"{self.path}: expected lines of a capture, was none")
-        parser = Parser(self.venue, ("trades", "quotes", "depth"), self._symbol, self._unit_ns)
-        found, rest = self._parse(parser, lines)[0], parser.finish()
-        batches = (*found.batches, *rest.batches)
-        if not batches:
-            raise SourceError(
-                f"{self.path}: expected messages of Binance behind receive times, was without any: "
-                f"{found.rejected[0].reason if found.rejected else 'only others'}",
-                remedy="Captures of other venues cannot be read yet.",
-            )
-        return tuple(self._notes({batch.kind.name: batch for batch in batches}))
+        for name in names:
+            spoken = PROTOCOLS[name]
+            parser = spoken.fresh(self.venue, spoken.kinds, self._symbol, self._unit_ns)
+            found, rest = self._parse(parser, lines)[0], parser.finish()
+            batches = (*found.batches, *rest.batches)
+            if batches:
+                return name, {batch.kind.name: batch for batch in batches}
+        known = " or ".join(PROTOCOLS[name].title for name in names)
+        reason = f": {found.rejected[0].reason}" if found.rejected and len(names) == 1 else ""
+        raise SourceError(
+            f"{self.path}: expected messages of {known} behind receive times, was without any{reason}",
+            remedy="Captures of other venues cannot be read yet.",
+        )
 
     def _notes(self, batches: dict[str, Batch]) -> Iterator[str]:
-        yield f"a capture of Binance: {', '.join(sorted(batches))} in its first lines"
+        title = PROTOCOLS[self._protocol].title
+        yield f"a capture of {title}: {', '.join(sorted(batches))} in its first lines"
         for kind, batch in sorted(batches.items()):
             if kind not in self._kinds:
                 yield f"{kind}: not asked for, passed over"
@@ -191,10 +207,12 @@ def open_capture(
     kinds: Iterable[str],
     symbol: str | None = None,
     unit_ns: int = MILLISECOND,
+    protocol: str | None = None,
 ) -> Capture:
-    """Open a recording of Binance's messages; `kinds` of trades, quotes and depth are read from it.
+    """Open a recording of messages of one protocol; `kinds` of trades, quotes and depth are read from it.
 
-    `symbol` is that of snapshots that name none, `unit_ns` the unit of the venue's clock (see `Parser`).
+    `protocol` is one of `PROTOCOLS`; None: the one that the first lines are of. `symbol` is that of snapshots
+    that name none, `unit_ns` the unit of the venue's clock, where the protocol leaves it open.
     Raises SourceError when it cannot be read or is none.
     """
     path = Path(path)
@@ -203,4 +221,4 @@ def open_capture(
         raise SourceError(
             f"{path}: expected a capture, lines of `<receive ns> <message>`, was {content.format}"
         )
-    return Capture(path, content.gzipped, venue, kinds, symbol, unit_ns)
+    return Capture(path, content.gzipped, venue, kinds, symbol, unit_ns, protocol)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
-import orjson
 
-from ingest.feeds.call import Call, Columns, Row, calls
+from ingest.feeds.call import Call, Columns, calls, values
 from ingest.feeds.fields import Fault, doubles, is_name, longs, names, shown
 from ingest.feeds.parsed import Message, Parsed
 from ingest.feeds.utc import utc
@@ -29,10 +27,10 @@ _OTHER_TYPES = frozenset(
 _TAKERS = {"buy": -1, "sell": 1}
 """By the side of the maker: the side that took."""
 
-_trade = itemgetter("trade_id", "product_id", "price", "size", "side", "time")
-_ticker = itemgetter(
+_MATCH = ("trade_id", "product_id", "price", "size", "side", "time")
+_TICKER = (
     "sequence", "product_id", "best_bid", "best_bid_size", "best_ask", "best_ask_size", "time"
-)
+)  # fmt: skip
 
 
 class Parser:
@@ -67,19 +65,15 @@ class Parser:
         self.told = dict(state["told"])
 
     def _parse(self, call: Call) -> Parsed:
-        rows: dict[str, list[Row]] = {kind: [] for kind in self.kinds}
-        lists = {name: rows[kind] for name, kind in _TYPES.items() if kind in rows}
-        loads = orjson.loads
-        place = -1
-        for received, message in call.messages:
-            place += 1
-            try:
-                body = loads(message)
-                lists[body["type"]].append((place, received, body))
-            except orjson.JSONDecodeError as fault:
-                call.reject(place, f"message: expected JSON, was unreadable: {fault}")
-            except (KeyError, TypeError):
-                self._take_other(call, place, body)
+        rows: dict[str, list[int]] = {kind: [] for kind in self.kinds}
+        for name, places in call.by("type").items():
+            kind = _TYPES.get(name)
+            if kind in rows:
+                # Matches and last matches are in the order of both.
+                rows[kind] = sorted(rows[kind] + places) if rows[kind] else places
+                continue
+            for place in places:
+                self._take_other(call, place, call.bodies[place])
         batches = [
             batch
             for kind in sorted(rows)
@@ -107,15 +101,8 @@ class Parser:
             self.told[symbol] = last
 
 
-def _columns(of: itemgetter[Any], bodies: Sequence[Any]) -> list[tuple[Any, ...]]:
-    try:
-        return list(zip(*map(of, bodies), strict=True))
-    except KeyError as missing:
-        raise Fault(f"message: expected the key {missing.args[0]}, was without") from None
-
-
 def _trades(bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Columns:
-    ids, symbols, price, size, makers, times = _columns(_trade, bodies)
+    ids, symbols, price, size, makers, times = values(bodies, *_MATCH)
     try:
         sides = np.array([_TAKERS[maker] for maker in makers], np.int8)
     except (KeyError, TypeError):
@@ -136,7 +123,7 @@ def _trades(bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Co
 
 
 def _quotes(bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Columns:
-    ids, symbols, bid, bid_size, ask, ask_size, times = _columns(_ticker, bodies)
+    ids, symbols, bid, bid_size, ask, ask_size, times = values(bodies, *_TICKER)
     columns: Columns = {
         "ts_event": utc("time", times, UNIT_NS),
         "ts_recv": received,

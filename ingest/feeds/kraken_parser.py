@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any
 
-import orjson
-
-from ingest.feeds.call import Call, Row, calls
+from ingest.feeds.call import Call, calls
 from ingest.feeds.fields import Fault, shown
 from ingest.feeds.kraken_rows import UNIT_NS, quotes, trades
 from ingest.feeds.parsed import Message, Parsed
@@ -22,6 +19,7 @@ from tapehouse.model import QUOTES, TRADES, Kind
 KINDS: dict[str, Kind] = {"trades": TRADES, "quotes": QUOTES}
 NUMBERINGS = {"trades": "trade id", "quotes": "time"}
 _CHANNELS = {"trade": "trades", "ticker": "quotes"}
+_SAID = ("bid", "bid_qty", "ask", "ask_qty", "timestamp")
 _OTHER_CHANNELS = frozenset({"heartbeat", "status", "book", "level3", "ohlc", "instrument"})
 
 
@@ -48,7 +46,7 @@ class Parser:
             raise UsageError(f"kinds: expected some of {' '.join(KINDS)}, was {asked}")
         self.numbering = {kind: NUMBERINGS[kind] for kind in self.kinds}
         self._skew = Skew()
-        self._last: dict[str, Any] = {}  # by symbol, the last ticker
+        self._last: dict[str, list[Any]] = {}  # by symbol, what the last ticker said
 
     def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> Parsed:
         """The rows of messages in the order they were received; `where` names the place of one of them."""
@@ -68,55 +66,53 @@ class Parser:
         self._last = dict(state["last"])
 
     def _parse(self, call: Call) -> Parsed:
-        rows: dict[str, list[Row]] = {"trade": [], "ticker": []}
-        replies: list[Row] = []
-        loads = orjson.loads
-        place = -1
-        for received, message in call.messages:
-            place += 1
-            try:
-                body = loads(message)
-                rows[body["channel"] if body["data"] else ""].append((place, received, body))
-            except orjson.JSONDecodeError as fault:
-                call.reject(place, f"message: expected JSON, was unreadable: {fault}")
-            except (KeyError, TypeError):
-                if _take_other(call, place, body):
-                    replies.append((place, received, body))
-        for channel, found in rows.items():
-            if _CHANNELS[channel] not in self.kinds and found:
-                call.ignored[channel] += len(found)
+        bodies = call.bodies
+        rows: dict[str, list[int]] = {"trades": [], "quotes": []}
+        others: list[int] = []
+        for name, places in call.by("channel").items():
+            kind = _CHANNELS.get(name)
+            if kind is None:
+                others += places
+                continue
+            rows[kind] = [place for place in places if bodies[place].get("data")]
+            if len(rows[kind]) < len(places):
+                others += [place for place in places if not bodies[place].get("data")]
+        replies = [place for place in others if _take_other(call, place, bodies[place])]
+        for channel, kind in _CHANNELS.items():
+            if kind not in self.kinds and rows[kind]:
+                call.ignored[channel] += len(rows[kind])
         batches: list[Batch] = []
         if "quotes" in self.kinds:
-            skews = self._skews(rows, replies)
-            self._pass_over_repeats(call, rows)
-            batches += call.batches(QUOTES, self.venue, rows["ticker"], partial(quotes, skews))
+            fresh, untimed = self._sift(call, rows["quotes"])
+            skews = self._skews(call, untimed, rows["trades"], replies)
+            batches += call.batches(QUOTES, self.venue, fresh, partial(quotes, skews))
         if "trades" in self.kinds:
-            batches += call.batches(TRADES, self.venue, rows["trade"], trades)
+            batches += call.batches(TRADES, self.venue, rows["trades"], trades)
         return call.parsed(batches)
 
-    def _pass_over_repeats(self, call: Call, rows: dict[str, list[Row]]) -> None:
-        fresh = []
-        for row in rows["ticker"]:
-            data = row[2]["data"]
-            symbol = _symbol(data)
-            if symbol is not None:
-                if self._last.get(symbol) == data:
-                    call.ignored["repeated ticker"] += 1
-                    continue
-                self._last[symbol] = data
-            fresh.append(row)
-        rows["ticker"] = fresh
+    def _sift(self, call: Call, tickers: list[int]) -> tuple[list[int], list[int]]:
+        """The tickers that say something new, and those among them without a time."""
+        fresh, untimed = [], []
+        for place in tickers:
+            data = call.bodies[place]["data"]
+            if type(data) is list and len(data) == 1 and type(data[0]) is dict:
+                symbol = data[0].get("symbol")
+                if type(symbol) is str:
+                    said = [data[0].get(key) for key in _SAID]
+                    if self._last.get(symbol) == said:
+                        call.ignored["repeated ticker"] += 1
+                        continue
+                    self._last[symbol] = said
+                if data[0].get("timestamp") is None:
+                    untimed.append(place)
+            elif _lacks_time(data):
+                untimed.append(place)
+            fresh.append(place)
+        return fresh, untimed
 
-    def _skews(self, rows: dict[str, list[Row]], replies: list[Row]) -> dict[int, int]:
+    def _skews(self, call: Call, untimed: list[int], trades: list[int], replies: list[int]) -> dict[int, int]:
         """The skew for each ticker without a time, by its place."""
-        timed = [row for row in rows["trade"] if row[2].get("type") == "update"]
-        if replies:
-            timed = sorted((*timed, *replies), key=itemgetter(0))
-        untimed = [place for place, _, body in rows["ticker"] if _lacks_time(body)]
-        differences = _differences(timed, all_of_them=bool(untimed))
-        if not untimed:
-            self._skew.extend([difference for _, difference in differences])
-            return {}
+        differences = _differences(call, trades, replies, all_of_them=bool(untimed))
         skews = {}
         told = 0
         for place in untimed:
@@ -152,39 +148,40 @@ def _take_other(call: Call, place: int, body: Any) -> bool:
     return False
 
 
-def _symbol(data: Any) -> str | None:
-    """Of a ticker, of which there is one a message."""
-    try:
-        (ticker,) = data
-        symbol = ticker["symbol"]
-    except (KeyError, TypeError, ValueError):
-        return None
-    return symbol if isinstance(symbol, str) else None
+def _lacks_time(data: Any) -> bool:
+    """A list of tickers has one without a time."""
+    return isinstance(data, list) and any(
+        isinstance(row, dict) and row.get("timestamp") is None for row in data
+    )
 
 
-def _lacks_time(body: Any) -> bool:
-    try:
-        return any(row.get("timestamp") is None for row in body["data"])
-    except (KeyError, TypeError, AttributeError):
-        return False
-
-
-def _differences(timed: Sequence[Row], *, all_of_them: bool) -> list[tuple[int, int]]:
+def _differences(
+    call: Call, trades: list[int], replies: list[int], *, all_of_them: bool
+) -> list[tuple[int, int]]:
     """Place, and receive clock less the venue's, of messages that tell the time: all, or those still needed."""
-    last = timed if all_of_them else timed[-WINDOW:]
-    times = [_sent(body) for _, _, body in last]
+    if not (all_of_them or replies):
+        found = _told(call, trades[-WINDOW:])
+        if len(found) == min(WINDOW, len(trades)):
+            return found
+    return _told(call, sorted(trades + replies))
+
+
+def _told(call: Call, places: list[int]) -> list[tuple[int, int]]:
+    told = [(place, text) for place in places if type(text := _sent(call.bodies[place])) is str]
     try:
-        sent = utc("time", times, UNIT_NS)
+        times = utc("time", [text for _, text in told], UNIT_NS)
     except Fault:
-        last = [row for row in timed if _is_time(_sent(row[2]))]
-        sent = utc("time", [_sent(body) for _, _, body in last], UNIT_NS)
-    return [(place, received - at) for (place, received, _), at in zip(last, sent.tolist(), strict=True)]
+        told = [(place, text) for place, text in told if _is_time(text)]
+        times = utc("time", [text for _, text in told], UNIT_NS)
+    return [(place, call.received(place) - at) for (place, _), at in zip(told, times.tolist(), strict=True)]
 
 
 def _sent(body: Any) -> Any:
-    """When a reply was sent or the last trade of a message happened, as far as it can be found."""
+    """When a reply was sent or the last trade of an update happened, as far as it can be found."""
+    if "data" not in body:
+        return body.get("time_out")
     try:
-        return body["data"][-1]["timestamp"] if "data" in body else body["time_out"]
+        return body["data"][-1]["timestamp"] if body.get("type") == "update" else None
     except (KeyError, TypeError, IndexError):
         return None
 

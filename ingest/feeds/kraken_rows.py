@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.feeds.call import Columns
+from ingest.feeds.call import Columns, values
 from ingest.feeds.fields import Fault, doubles, expect_types, longs, shown
 from ingest.feeds.utc import utc
 from tapehouse.batch import Strings
@@ -28,14 +27,14 @@ _ORDER_TYPES = {"m": "market", "l": "limit"}
 _NAME_MAX = 64
 _SECONDS_MAX = MAX_TS / 1e9
 
-_trade = itemgetter("trade_id", "symbol", "price", "qty", "side", "ord_type", "timestamp")
-_ticker = itemgetter("symbol", "bid", "bid_qty", "ask", "ask_qty")
+_TRADE = ("trade_id", "symbol", "price", "qty", "side", "ord_type", "timestamp")
+_TICKER = ("symbol", "bid", "bid_qty", "ask", "ask_qty")
 
 
 def trades(bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Columns:
     """Messages of the channel `trade`."""
     rows, counts = _rows(bodies)
-    ids, symbols, price, size, takers, types, times = _columns(_trade, rows)
+    ids, symbols, price, size, takers, types, times = values(rows, *_TRADE)
     try:
         sides = np.array([_SIDES[taker] for taker in takers], np.int8)
     except (KeyError, TypeError):
@@ -61,7 +60,7 @@ def trades(bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Col
 def quotes(skews: dict[int, int], bodies: Sequence[Any], received: Nanos, places: Sequence[int]) -> Columns:
     """Messages of the channel `ticker`; `skews` by place for those without a time."""
     rows, counts = _rows(bodies)
-    symbols, bid, bid_size, ask, ask_size = _columns(_ticker, rows)
+    symbols, bid, bid_size, ask, ask_size = values(rows, *_TICKER)
     received_by_row = np.repeat(received, counts)
     ts, flags = _quote_times(rows, received_by_row, np.repeat(places, counts), skews)
     columns: Columns = {
@@ -99,18 +98,15 @@ def _quote_times(
 
 def _rows(bodies: Sequence[Any]) -> tuple[list[Any], list[int]]:
     """The rows of messages, and how many each has."""
-    lists = [body.get("data") for body in bodies]
-    expect_types("data", "a list", lists, list)
-    rows = list(chain.from_iterable(lists))
-    expect_types("data", "objects", rows, dict)
-    return rows, list(map(len, lists))
-
-
-def _columns(of: itemgetter[Any], rows: Sequence[Any]) -> list[tuple[Any, ...]]:
+    lists = [body["data"] for body in bodies]
     try:
-        return list(zip(*map(of, rows), strict=True))
-    except KeyError as missing:
-        raise Fault(f"data: expected the key {missing.args[0]}, was without") from None
+        rows = list(chain.from_iterable(lists))
+    except TypeError:
+        rows = []
+    if set(map(type, rows)) != {dict}:
+        expect_types("data", "a list", lists, list)
+        expect_types("data", "objects", rows, dict)
+    return rows, list(map(len, lists))
 
 
 def _times(values: Sequence[Any]) -> Nanos:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,12 @@ import numpy as np
 from ingest.feeds.fields import Fault, expect_types, shown
 from tapehouse.clock import MAX_TS, MICROSECOND, Nanos
 
+_DIGITS = b"0123456789"
 _MAX = MAX_TS // MICROSECOND
-_LENGTHS = set(range(len("2026-08-25T03:35:57"), len("2026-08-25T03:35:57.198335123") + 1))
-_FORMS = {b"--T::Z", b"--T::.Z"}
-"""What is left when the digits are taken out."""
-_MARKS = {("-", "-", "T", ":", ":")}
-_marks = itemgetter(4, 7, 10, 13, 16)
-_behind_seconds = itemgetter(slice(19, 20))
+_SECONDS = len("2026-08-25T03:35:57Z")
+_LENGTHS = {_SECONDS, *range(_SECONDS + 2, _SECONDS + 11)}
+"""Without digits behind the second, and with one to nine."""
+_MARKS = ((4, b"-"), (7, b"-"), (10, b"T"), (13, b":"), (16, b":"))
 
 
 def utc(name: str, values: Sequence[Any], unit_ns: int) -> Nanos:
@@ -36,21 +34,35 @@ def utc(name: str, values: Sequence[Any], unit_ns: int) -> Nanos:
     return ns if unit_ns == MICROSECOND else ns // unit_ns * unit_ns
 
 
-def _read(values: Sequence[Any]) -> Nanos | None:
+def _read(values: Sequence[str]) -> Nanos | None:
     """us since 1970; None or ValueError where some value is no time of this form."""
-    if not values:
-        return np.zeros(0, np.int64)
-    text = ",".join(values) + ","
+    lengths = set(map(len, values))
+    if len(lengths) == 1:
+        return _read_alike(values, lengths.pop())
+    found = np.zeros(len(values), np.int64)
+    for length in lengths:
+        places = [place for place, value in enumerate(values) if len(value) == length]
+        alike = _read_alike([values[place] for place in places], length)
+        if alike is None:
+            return None
+        found[places] = alike
+    return found
+
+
+def _read_alike(values: Sequence[str], length: int) -> Nanos | None:
+    """The same for values of one length."""
+    text = "".join(values)
+    data = text.encode()
+    marks = (*_MARKS, (length - 1, b"Z"), *(((19, b"."),) if length > _SECONDS else ()))
     # Shown to be of one form before numpy reads them: it knows many others, and warns of some.
-    forms = text.encode().translate(None, b"0123456789").split(b",")
-    if len(forms) != len(values) + 1 or not set(forms[:-1]) <= _FORMS or text.count("Z,") != len(values):
+    if (
+        length not in _LENGTHS
+        or len(data) != length * len(values)
+        or len(data.translate(None, _DIGITS)) != len(marks) * len(values)
+        or any(data[at::length] != mark * len(values) for at, mark in marks)
+    ):
         return None
-    parts = text[:-2].split("Z,")
-    if not (set(map(len, parts)) <= _LENGTHS and set(map(_marks, parts)) == _MARKS):
-        return None
-    if not set(map(_behind_seconds, parts)) <= {"", "."}:
-        return None
-    return np.array(parts, "datetime64[us]").astype(np.int64)
+    return np.array(text[:-1].split("Z"), "datetime64[us]").astype(np.int64)
 
 
 def _sound(value: str) -> bool:

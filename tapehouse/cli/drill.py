@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from tapehouse.drill.report import Report
     from tapehouse.drill.stand import Stand
 
+_FAULTS = ("kill", "pause", "cut")
+_PARTS = ("nats", "questdb", "writer", "feed", "sim")
 _ROLES = ("writer", "feed", "sim")
 _ROUNDS_EACH = 30
 """On one platform; then another is started, in a new home."""
@@ -49,13 +51,19 @@ duplicate = 0.01
     type=click.IntRange(1),
     help="Kills of each part; pauses and cuts are a quarter as many.",
 )
-@click.option("--fault", default="all", show_default=True, type=click.Choice(["kill", "pause", "cut", "all"]))
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    type=click.Choice([*_FAULTS, "all"]),
+    help="May be given several times  [default: all]",
+)
 @click.option(
     "--part",
-    default="all",
-    show_default=True,
-    type=click.Choice(["nats", "questdb", "writer", "feed", "sim", "all"]),
-    help="feed is the ingest of a file, sim the simulated venue.",
+    "parts",
+    multiple=True,
+    type=click.Choice([*_PARTS, "all"]),
+    help="feed is the ingest of a file, sim the simulated venue. May be given several times  [default: all]",
 )
 @click.option("--rows", default=200_000, show_default=True, type=click.IntRange(10_000), help="In each file.")
 @click.option("--together", is_flag=True, help="Many faults in one run, where they may overlap.")
@@ -65,8 +73,8 @@ duplicate = 0.01
 def command(
     seed: int,
     moments: int,
-    fault: str,
-    part: str,
+    faults: tuple[str, ...],
+    parts: tuple[str, ...],
     rows: int,
     together: bool,
     as_json: Path | None,
@@ -85,11 +93,13 @@ def command(
     from rich.console import Console
 
     from tapehouse import log
-    from tapehouse.drill.plan import FAULTS, PARTS, mixed, series
+    from tapehouse.drill.plan import mixed, series
     from tapehouse.drill.report import Report
 
-    faults = FAULTS if fault == "all" else (fault,)
-    parts = PARTS if part == "all" else (part,)
+    if not faults or "all" in faults:
+        faults = _FAULTS
+    if not parts or "all" in parts:
+        parts = _PARTS
     if together:
         chosen = mixed(seed, faults, parts, moments)
     else:
@@ -202,21 +212,20 @@ async def _bring_about(
 ) -> None:
     """The rounds of one platform; StackError where it gives a part up."""
     import asyncio
-    from contextlib import closing
 
     from tapehouse.cli.drill_sources import make
     from tapehouse.drill.run import Drill
 
     async def rounds() -> None:
-        with closing(Drill(stand, make, rows, progress.say)) as drill:
-            if together:
-                report.together = await drill.together(moments)
-                return
-            for moment in moments:
-                progress.began(moment)
-                outcome = await drill.one(moment)
-                report.alone.append(outcome)
-                progress.ended(outcome)
+        drill = Drill(stand, make, rows, progress.say)
+        if together:
+            report.together = await drill.together(moments)
+            return
+        for moment in moments:
+            progress.began(moment)
+            outcome = await drill.one(moment)
+            report.alone.append(outcome)
+            progress.ended(outcome)
 
     working = asyncio.create_task(rounds())
     failing = asyncio.create_task(stand.stack.failure())

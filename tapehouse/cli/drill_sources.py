@@ -29,19 +29,24 @@ from tapehouse.questdb import TIME
 _FIRST_DAY = 18_262 * DAY
 _DAYS_EACH = 7
 _BY_HAND = 8
-_SIM_RUN_S = 4
+_SIM_SHARE = 10
+_PACE = 25_000
+"""Rows a second of a file. At full speed it goes in by bursts, and moments between those do not exist; what
+an outage has held up comes at full speed."""
 _numbers = itertools.count()
 
 
 def make(stand: Stand, load_name: str, seed: int, rows: int) -> Source:
     """A new source of rows on a stand."""
     if load_name == "sim":
-        return SimSource(stand)
+        return SimSource(stand, rows // _SIM_SHARE)
     return FileSource(stand, seed, rows)
 
 
 class FileSource:
     """A file made up from a seed, brought in by `tapehouse ingest`, which is started again when it is killed."""
+
+    endless = False
 
     def __init__(self, stand: Stand, seed: int, rows: int) -> None:
         number = next(_numbers)
@@ -102,13 +107,15 @@ class FileSource:
 
     async def _ingest(self) -> None:
         """Run until one run brings all in, as a user would: again after a kill, again after an error."""
-        command = (sys.executable, "-m", "tapehouse", "ingest", str(self._file), "--venue", self.venue)
+        command = (
+            *(sys.executable, "-m", "tapehouse", "ingest", str(self._file), "--venue", self.venue),
+            *("--speed", f"{ticks.speed(self.rows, _PACE)}x", "--home", str(self._stand.settings.home)),
+        )
         environment = os.environ | self._stand.links.environment("feed")
         for _ in range(_BY_HAND):
             with self._log.open("ab") as log:
                 process = await asyncio.create_subprocess_exec(
                     *command,
-                    *("--home", str(self._stand.settings.home)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
@@ -139,19 +146,21 @@ class FileSource:
 class SimSource(StackVictim):
     """The simulated venue as a role; its rows are those of all its runs on the stand."""
 
-    def __init__(self, stand: Stand) -> None:
+    endless = True
+
+    def __init__(self, stand: Stand, rows: int) -> None:
         super().__init__(stand, "sim")
         self._stand = stand
         self.venue = VENUE
-        self.rows = stand.settings.simulator.rate * _SIM_RUN_S
+        self.rows = rows
         self.notes: list[str] = []
         self._before = 0
         self._checkpoint = 0
 
     async def start(self) -> None:
         """Start the role."""
-        self._before = self._stand.tap.published[VENUE]
         await self._stand.stack.start("sim")
+        self._before = self._stand.tap.published[VENUE]
 
     async def ended(self) -> None:
         """Never."""

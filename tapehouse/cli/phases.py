@@ -96,5 +96,6 @@ def role_part(
         answers=answers,
         address=f"health.{heard}" + ("" if "." in heard else ".>"),
         environment=environment or {},
+        needs=("nats",) if heard.startswith("feed") else ("nats", "questdb"),
         stop_within=5,
     )

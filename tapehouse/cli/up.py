@@ -12,6 +12,7 @@ from tapehouse.cli import options
 
 if TYPE_CHECKING:
     from tapehouse.settings import Settings
+    from tapehouse.stack.home import Home
     from tapehouse.stack.runner import Stack
 
 
@@ -61,8 +62,21 @@ async def _up(settings: Settings, feeds: tuple[str, ...]) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             await _start(stack, settings.home, feeds)
             board.began(settings.home)
-            raise await stack.failure()
+            room = asyncio.create_task(_keep_room(stack.home))
+            try:
+                raise await stack.failure()
+            finally:
+                room.cancel()
+                await asyncio.gather(room, return_exceptions=True)
         board.say("stopping")
+
+
+async def _keep_room(home: Home) -> None:
+    """Make the feeds wait before the disk of NATS is full."""
+    from ingest.room import Room
+    from tapehouse.settings import load
+
+    await Room(load(home.folder), home.data("nats")).run()
 
 
 async def _start(stack: Stack, home: Path, feeds: tuple[str, ...]) -> None:

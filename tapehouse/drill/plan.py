@@ -6,8 +6,6 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-FAULTS = ("kill", "pause", "cut")
-PARTS = ("nats", "questdb", "writer", "feed", "sim")
 LOADS = ("feed", "sim")
 """The parts that bring rows in: a file's ingest, and the simulated venue."""
 _LONG_EVERY = 4

@@ -52,6 +52,11 @@ class Proxy:
         if self._server is None:
             await self.open()
 
+    @property
+    def connections(self) -> int:
+        """Connections that stand now."""
+        return len(self._passing)
+
     def _reset(self) -> None:
         for writer in self._open:
             writer.transport.abort()

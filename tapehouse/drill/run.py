@@ -48,11 +48,6 @@ class Drill:
         self._make = make
         self._rows = rows
         self._say = say
-        self._reader = QuestReader(stand.settings.questdb)
-
-    def close(self) -> None:
-        """Close the connection of the proofs."""
-        self._reader.close()
 
     async def one(self, moment: Moment) -> Outcome:
         """A round with one fault. One that came too late does not count, and is tried again with new rows.
@@ -108,7 +103,7 @@ class Drill:
             began, before = await self._begin(source)
             await self._reached(moment.at * source.rows, source, before[source.venue])
             struck = await strike(moment, self._stand, source, began, before[source.venue])
-            if struck.rows_in >= source.rows:
+            if struck.rows_in >= source.rows and not source.endless:
                 raise _TooLateError
             self._say("bringing the rest in")
             verdict = await self._proved(source)
@@ -119,10 +114,13 @@ class Drill:
 
     async def _begin(self, *sources: Source) -> tuple[float, Counter[str]]:
         """Start the loads; when that was, on the loop's clock, and the rows seen of their venues before."""
-        before = self._stand.tap.published.copy()
+        began = asyncio.get_running_loop().time()
         for source in sources:
             await source.start()
-        return asyncio.get_running_loop().time(), before
+        # What a feed without an end makes up for when it starts comes at once, and is no moment's measure.
+        seen = self._stand.tap.published
+        before = {source.venue: seen[source.venue] if source.endless else 0 for source in sources}
+        return began, Counter(before)
 
     async def _reached(
         self, rows: float, source: Source, before: int, patience_s: float | None = None
@@ -140,8 +138,11 @@ class Drill:
         await source.finish()
         await self._stand.drained()
         self._say("comparing")
-        expected = await asyncio.to_thread(source.expected)
-        return await asyncio.to_thread(prove, self._reader, source.venue, expected)
+        return await asyncio.to_thread(self._compared, source)
+
+    def _compared(self, source: Source) -> Verdict:
+        with QuestReader(self._stand.settings.questdb) as reader:
+            return prove(reader, source.venue, source.expected())
 
     def _stuck(self, what: str) -> TapehouseError:
         return TapehouseError(

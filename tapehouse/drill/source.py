@@ -37,6 +37,8 @@ class Source(Victim, Protocol):
     venue: str
     rows: int
     """Rows of a run, among which the moments are chosen."""
+    endless: bool
+    """Whether it goes on publishing until it is told to finish."""
     notes: list[str]
     """What a user should know of how it went, such as a run that ended with an error."""
 

@@ -7,23 +7,24 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tapehouse.clock import DAY, MICROSECOND, SECOND
+from tapehouse.clock import HOUR, MICROSECOND, SECOND
 from tapehouse.model import TRADES
 from tapehouse.questdb import TIME
 
 _SYMBOLS = 8
-_DAYS = 3
-_OPENS = DAY // 3
-_LASTS = DAY // 3
+_FROM = 23 * HOUR
+_LASTS = 26 * HOUR
 _EXCHANGES = ("A", "B", "C")
 _TIES, _IDENTICAL, _LATE = 0.3, 0.01, 0.005
 
 
 def made_up(seed: int, rows: int, first_day_ns: int) -> pl.DataFrame:
-    """Ticks in the order of a file: ts, symbol, price, size, side, exchange; three days from `first_day_ns`."""
+    """Ticks in the order of a file: ts, symbol, price, size, side, exchange.
+
+    They are of 26 hours, from an hour before the end of `first_day_ns` to an hour into the day after the next.
+    """
     chance = np.random.default_rng(seed)
-    seconds = np.sort(chance.integers(0, _DAYS * _LASTS // MICROSECOND, rows)) * MICROSECOND
-    times = first_day_ns + seconds // _LASTS * DAY + _OPENS + seconds % _LASTS
+    times = first_day_ns + _FROM + np.sort(chance.integers(0, _LASTS // MICROSECOND, rows)) * MICROSECOND
     source = np.arange(rows)
     # A tie takes the time of the row before it, an identical row all of it.
     tied = np.maximum.accumulate(np.where(chance.random(rows) < _TIES, 0, source))
@@ -64,6 +65,11 @@ def stored_as(ticks: pl.DataFrame, venue: str) -> pl.DataFrame:
         exchange="exchange",
         conditions=pl.lit(None, pl.String),
     ).select(TRADES.names)
+
+
+def speed(rows: int, rows_s: int) -> int:
+    """The multiple of real time at which a file of so many rows has `rows_s` a second."""
+    return _LASTS // SECOND * rows_s // rows
 
 
 def write(ticks: pl.DataFrame, file: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -34,10 +34,18 @@ class _NotReadyError(Exception):
 
 
 class Keeper:
-    """One part of a stack. `changed` is called after each change of what `view` tells."""
+    """One part of a stack. `changed` is called after each change of what `view` tells.
+
+    `until_ready` returns when the parts named to it are ready, and whether it had to wait for that.
+    """
 
     def __init__(
-        self, home: Home, part: Part, changed: Callable[[], None], steady_s: float = STEADY_S
+        self,
+        home: Home,
+        part: Part,
+        changed: Callable[[], None],
+        until_ready: Callable[[tuple[str, ...]], Awaitable[bool]],
+        steady_s: float = STEADY_S,
     ) -> None:
         self.part = part
         self.state = State.WAITING
@@ -46,6 +54,7 @@ class Keeper:
         self.failure: StackError | None = None
         self._home = home
         self._changed = changed
+        self._until_ready_are = until_ready
         self._steady_s = steady_s
         self._output = Output(home.log(part.name))
         self._process: Process | None = None
@@ -111,7 +120,10 @@ class Keeper:
                 why, ready_for = await self._run_once()
             except (_NotReadyError, OSError) as reason:
                 await self._end()
-                failed, why = failed + 1, str(reason)
+                why = str(reason)
+                self._set(State.RESTARTING, why)
+                if not await self._until_ready_are(self.part.needs):
+                    failed += 1
                 if failed == FAILED_STARTS:
                     raise self._given_up(f"{why}, {failed} starts in a row") from None
             except TapehouseError as reason:

@@ -46,6 +46,9 @@ class Part:
     inherits: bool = True
     """Whether it gets the runner's environment; a server gets PATH, HOME and TMPDIR alone: a stray variable
     must not configure it, and what it runs must not read the user's."""
+    needs: tuple[str, ...] = ()
+    """Parts that it cannot get ready without. A start that fails while one of them is not ready tells nothing
+    against it: it is started again when they are."""
     start_within: float = 30.0
     """Seconds."""
     stop_within: float = 3.0

@@ -13,7 +13,7 @@ from tapehouse.stack import view
 from tapehouse.stack.cleanstop import CleanStop
 from tapehouse.stack.home import Home, Lock
 from tapehouse.stack.keeper import STEADY_S, Keeper
-from tapehouse.stack.part import Part, PartView
+from tapehouse.stack.part import Part, PartView, State
 from tapehouse.stack.process import end_orphans
 
 
@@ -72,7 +72,7 @@ class Stack:
         """Make `part` known; `start` starts it."""
         if part.name in self._keepers:
             raise UsageError(f"stack: there is a part {part.name!r} already")
-        self._keepers[part.name] = Keeper(self.home, part, self._changed, self._steady_s)
+        self._keepers[part.name] = Keeper(self.home, part, self._changed, self._until_ready, self._steady_s)
         self._changed()
 
     async def start(self, *names: str) -> None:
@@ -110,6 +110,13 @@ class Stack:
     def view(self) -> list[PartView]:
         """The parts in the order in which they were added."""
         return [keeper.view() for keeper in self._keepers.values()]
+
+    async def _until_ready(self, names: tuple[str, ...]) -> bool:
+        waited = False
+        while any(self._keeper(name).state is not State.READY for name in names):
+            waited = True
+            await self.changed()
+        return waited
 
     def _keeper(self, name: str) -> Keeper:
         if name not in self._keepers:

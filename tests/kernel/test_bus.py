@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import re
+import signal
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
 from nats.errors import OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import KeyWrongLastSequenceError
 from pydantic import SecretStr
 
@@ -125,6 +127,19 @@ async def test_a_lost_connection_is_found_again_and_told(broker: Broker) -> None
             await waiting
         assert await state.get("checkpoint.a") == number
         await state.put("checkpoint.a", number + 1)
+    await bus.close()
+
+
+async def test_what_was_asked_on_a_connection_that_is_lost_is_not_waited_for(broker: Broker) -> None:
+    bus = await Bus.connect(broker.settings, "admin")
+    assert broker.process
+    broker.process.send_signal(signal.SIGSTOP)
+    asking = asyncio.create_task(bus.client.request("$JS.API.INFO", timeout=3600))
+    await asyncio.sleep(0)
+    await broker.kill()
+    async with asyncio.timeout(_DEADLINE_S):
+        with pytest.raises(NatsTimeoutError):
+            await asking
     await bus.close()
 
 

@@ -93,6 +93,56 @@ async def test_a_part_that_cannot_start_is_given_up_with_the_reason_and_its_last
         assert await stack.failure() is given_up.value
 
 
+async def test_a_part_that_cannot_start_without_another_is_not_given_up_while_that_is_away(
+    home: Home, make_part: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "CHECK_S", 0.01)
+    away = False
+    asked = 0
+
+    async def server_answers() -> None:
+        if away:
+            raise ConnectError("away")
+
+    async def role_answers() -> None:
+        nonlocal asked
+        asked += 1
+        if away:
+            raise ConnectError("no answer from the server")
+
+    async with Stack(home) as stack:
+        stack.add(make_part("server", answers=server_answers))
+        stack.add(make_part("role", answers=role_answers, needs=("server",), start_within=0.1))
+        await stack.start("server")
+        await stack.start("role")
+        away = True
+        await until(lambda: _seen(home, "server").state is State.SILENT, "the silence")
+        os.kill(_seen(home, "role").pid or 0, signal.SIGKILL)
+        await until(lambda: "was not ready" in _seen(home, "role").detail, "the failed start")
+        before = asked
+        await asyncio.sleep(0.5)
+        # One start has failed; the next waits for the server.
+        assert asked == before
+        assert _seen(home, "role").state is State.RESTARTING
+        away = False
+        await until(lambda: _seen(home, "role").state is State.READY, "the role to be ready again")
+
+
+async def test_a_change_is_told_and_a_part_that_was_ready_for_long_crashes_for_the_first_time(
+    home: Home, make_part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "CRASHES", 2)
+    async with Stack(home, steady_s=0) as stack:
+        stack.add(make_part("a"))
+        await stack.start("a")
+        for restarts in (1, 2, 3):
+            [seen] = stack.view()
+            os.kill(seen.pid or 0, signal.SIGKILL)
+            async with asyncio.timeout(60):
+                while (stack.view()[0].restarts, stack.view()[0].state) != (restarts, State.READY):
+                    await stack.changed()
+
+
 async def test_a_program_that_is_not_there_is_named(home: Home, make_part: Any) -> None:
     async with Stack(home) as stack:
         stack.add(replace(make_part("a"), command=("/no/such/program",)))

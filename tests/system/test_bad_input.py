@@ -118,6 +118,40 @@ def test_what_still_cannot_be_read_stays_in_quarantine(up: Up, tmp_path: Path, v
     assert len(refused(up, venue)) == 1
 
 
+@pytest.mark.parametrize(
+    ("messages", "symbol"),
+    [
+        (
+            (
+                b'{"type":"match","trade_id":7,"side":"sell","size":"0.5","price":"10.5","product_id":"A-B",'
+                b'"time":"2024-01-01T00:00:00.5Z"}',
+                b'{"type":"match","trade_id":8,"side":"sell","size":"0.5","price":"dear","product_id":"A-B"}',
+            ),
+            "A-B",
+        ),
+        (
+            (
+                b'{"channel":"trade","data":[{"symbol":"A/B","side":"buy","price":10.5,"qty":0.5,"trade_id":7,'
+                b'"ord_type":"limit","timestamp":"2024-01-01T00:00:00.5Z"}]}',
+                b'{"channel":"trade","data":[{"symbol":"A/B","price":"dear"}]}',
+            ),
+            "A/B",
+        ),
+    ],
+    ids=["coinbase", "kraken"],
+)
+def test_captures_of_any_venue_are_read_and_what_they_refuse_is_tried_again(
+    up: Up, tmp_path: Path, venue: str, messages: tuple[bytes, ...], symbol: str
+) -> None:
+    file = tmp_path / "capture.gz"
+    file.write_bytes(gzip.compress(b"".join(b"1704067201000000000 %b\n" % message for message in messages)))
+    said = up.run("ingest", str(file), "--venue", venue)
+    assert counts(said) == {"rows": 2, "accepted": 1, "duplicate": 0, "quarantined": 1}
+    assert up.query("trades", symbol, venue, *SPAN)["price"].to_list() == [10.5]
+    ((entry, *_),) = refused(up, venue)
+    assert "expected the key" in up.run("quarantine", "retry", entry, status=1)
+
+
 def test_a_tick_too_far_ahead_is_brought_in_by_a_retry_when_its_time_has_come_near(
     up: Up, tmp_path: Path, venue: str
 ) -> None:

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.feeds import lines as line_reader
-from ingest.feeds.captures import Capture, open_capture
+from ingest.feeds.captures import open_capture
 from ingest.feeds.files import Piece
 from tapehouse.batch import Batch
 from tapehouse.clock import MILLISECOND
-from tapehouse.errors import SourceError
+from tapehouse.errors import SourceError, UsageError
 from tapehouse.model import QUOTES, TRADES
 from tapehouse.wire import pack
 
@@ -70,7 +70,6 @@ def test_lines_are_rows_with_the_time_received(path: Path) -> None:
     assert quotes.array("ts_recv").tolist() == [NOW + 10**6]
     assert (piece.rows_read, piece.fraction, piece.rejected) == (3, 1.0, ())
     assert source.ignored == {"reply": 1}
-    assert source.has_seq
     assert source.numbering(TRADES) == "trade id"
     assert source.numbering(QUOTES) == "update id"
 
@@ -170,6 +169,81 @@ def test_reading_again_from_any_position_gives_what_followed(
             assert again.ignored == ignored
 
 
+MATCH = (
+    b'{"type":"match","trade_id":%d,"side":"sell","size":"0.5","price":"61837.63","product_id":"BTC-USD",'
+    b'"sequence":7,"time":"2024-08-08T23:54:15.342123Z"}'
+)
+TICKER = (
+    b'{"type":"ticker","sequence":%d,"product_id":"BTC-USD","best_bid":"1.5","best_bid_size":"2",'
+    b'"best_ask":"1.6","best_ask_size":"3","time":"2024-08-08T23:54:15.342123Z"}'
+)
+TAKEN = (
+    b'{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"buy","price":61837.63,"qty":0.5,'
+    b'"ord_type":"limit","trade_id":%d,"timestamp":"2024-08-08T23:54:15.342123Z"}]}'
+)
+BEST = (
+    b'{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":1.5,"bid_qty":%d,"ask":1.6,'
+    b'"ask_qty":3.0}]}'
+)
+OTHERS = {"Coinbase": (MATCH, TICKER, "sequence"), "Kraken": (TAKEN, BEST, "time")}
+
+
+@pytest.mark.parametrize("title", OTHERS)
+def test_the_protocol_is_told_by_the_first_lines(title: str, path: Path) -> None:
+    trades, quotes, numbering = OTHERS[title]
+    bad = trades.replace(b"%d", b"1.5")
+    write(path, line(0, b"{}") + line(1, trades % 8) + line(2, quotes % 9) + line(3, bad))
+    with open_capture(path, "elsewhere", ALL) as source:
+        (piece,) = source.pieces()
+    assert source.notes[0] == f"a capture of {title}: quotes, trades in its first lines"
+    assert {batch.kind.name: batch.rows for batch in piece.batches} == {"quotes": 1, "trades": 1}
+    assert [item.original + b"\n" for item in piece.rejected] == [line(0, b"{}"), line(3, bad)]
+    assert (source.numbering(TRADES), source.numbering(QUOTES)) == ("trade id", numbering)
+
+
+@pytest.mark.parametrize("title", OTHERS)
+def test_a_refused_line_is_read_again_by_its_own_protocol(title: str, tmp_path: Path) -> None:
+    trades, _, _ = OTHERS[title]
+    source = open_capture(write(tmp_path / "all.txt", line(0, trades % 8)), "elsewhere", ALL)
+    how = source.reader
+    again = write(tmp_path / "refused.txt", line(3, trades.replace(b"%d", b"1.5")))
+    with pytest.raises(
+        SourceError, match=f"expected messages of {title} .*trade_id: expected a whole number"
+    ):
+        open_capture(again, "elsewhere", how["kinds"], how["symbol"], how["unit_ns"], how["protocol"])
+    write(again, line(3, trades % 9))
+    mended = open_capture(again, "elsewhere", how["kinds"], how["symbol"], how["unit_ns"], how["protocol"])
+    assert merged(mended.pieces())["trades"].array("seq").tolist() == [9]
+
+
+@pytest.mark.parametrize("title", OTHERS)
+def test_kinds_that_a_venue_does_not_offer_are_refused_when_asked_for_alone(
+    title: str, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "all.txt", line(0, OTHERS[title][0] % 8))
+    with pytest.raises(UsageError, match="expected some of trades quotes, was depth"):
+        open_capture(path, "elsewhere", ["depth"])
+
+
+@pytest.mark.parametrize("title", OTHERS)
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 20)), min_size=1, max_size=40), st.integers(1, 7))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_other_protocols_go_on_from_any_position(
+    title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[bool, int]], size: int
+) -> None:
+    trades, quotes, _ = OTHERS[title]
+    messages = [(trades if is_trade else quotes) % number for is_trade, number in rows]
+    path = write(tmp_path / "ticks.txt", b"".join(line(n, one) for n, one in enumerate(messages)))
+    whole = packed(open_capture(path, "elsewhere", ALL).pieces())
+    with monkeypatch.context() as patch:
+        patch.setattr(line_reader, "LINES", size)
+        pieces = list(open_capture(path, "elsewhere", ALL).pieces())
+        assert packed(pieces) == whole
+        for index, piece in enumerate(pieces):
+            rest = list(open_capture(path, "elsewhere", ALL).pieces(json.loads(json.dumps(piece.position))))
+            assert [packed([one]) for one in rest] == [packed([one]) for one in pieces[index + 1 :]]
+
+
 def captures() -> list[Path]:
     return sorted(CAPTURES.glob("*.gz"))
 
@@ -209,7 +283,7 @@ def test_a_real_capture_read_on_from_each_position() -> None:
 @pytest.mark.parametrize("path", captures(), ids=lambda path: path.name)
 def test_takers_trade_at_the_side_of_the_book_they_take(path: Path) -> None:
     """Nearly always. Quotes and trades overtake each other, on spot by some ms: the quote looked at is older."""
-    rows = merged(Capture(path, True, "binance", ["trades", "quotes"], None, MILLISECOND).pieces())
+    rows = merged(open_capture(path, "binance", ["trades", "quotes"]).pieces())
     trades, quotes = rows["trades"], rows["quotes"]
     before = trades.array("ts_recv") - 50 * MILLISECOND
     at = np.searchsorted(quotes.array("ts_recv"), before) - 1

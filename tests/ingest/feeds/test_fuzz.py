@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 from ingest.feeds.binance import Parser
 from ingest.feeds.parsed import Message, Parsed
 from ingest.feeds.venue import VenueParser
+from ingest.feeds.venues import VENUES
 
 CAPTURES = Path(__file__).parents[4] / "shared" / "data" / "binance_raw_2024"
 T0 = 1_723_161_255_342
 NOW = T0 * 10**6
 MUTATIONS = 10_000
+BEST_AND_TRADES = ("trades", "quotes")
 
 TIMES = {"E": T0, "T": T0}
 TRADE = {"e": "trade", "s": "BTCUSDT", "t": 7, "p": "61837.63", "q": "0.02", "m": True} | TIMES
@@ -29,7 +31,7 @@ QUOTE = {"u": 11, "s": "BTCUSDT", "b": "1.5", "B": "2", "a": "1.6", "A": "3"}
 LEVELS = [[f"{61_000 + n}.5", "0.25"] for n in range(20)]
 UPDATE = {"e": "depthUpdate", "E": T0, "s": "BTCUSDT", "U": 10, "u": 12, "b": LEVELS, "a": LEVELS[:2]}
 SNAPSHOT = {"lastUpdateId": 12, "bids": LEVELS[:2], "asks": LEVELS[2:4]}
-BINANCE = [
+BINANCE: list[dict[str, Any]] = [
     TRADE,
     TRADE | {"X": "MARKET"},
     {"e": "aggTrade", "s": "BTCUSDT", "a": 9, "p": "1.5", "q": "2", "f": 1, "l": 3, "m": False} | TIMES,
@@ -43,10 +45,56 @@ BINANCE = [
     {"result": None, "id": 1},
 ]
 
+MATCH: dict[str, Any] = {
+    "type": "match",
+    "trade_id": 10,
+    "side": "sell",
+    "size": "5.23512",
+    "price": "400.23",
+}
+MATCH |= {"product_id": "BTC-USD", "sequence": 50, "time": "2024-08-08T23:54:15.342123Z"}
+TICKER: dict[str, Any] = {"type": "ticker", "sequence": 51, "product_id": "BTC-USD", "best_bid": "1285.04"}
+TICKER |= {"best_bid_size": "0.46688654", "best_ask": "1285.27", "best_ask_size": "1.56637040"}
+COINBASE: list[dict[str, Any]] = [
+    MATCH,
+    MATCH | {"type": "last_match", "side": "buy", "time": "2024-08-08T23:54:15Z"},
+    TICKER | {"time": "2024-08-08T23:54:15.342123Z"},
+    {"type": "heartbeat", "sequence": 90, "last_trade_id": 20, "product_id": "BTC-USD"},
+    {"type": "subscriptions", "channels": [{"name": "matches", "product_ids": ["BTC-USD"]}]},
+    {"type": "error", "message": "Failed to subscribe", "reason": "no product"},
+]
+TAKEN: dict[str, Any] = {
+    "symbol": "BTC/USD",
+    "side": "buy",
+    "price": 61837.6,
+    "qty": 0.02,
+    "ord_type": "market",
+}
+TAKEN |= {"trade_id": 7, "timestamp": "2024-08-08T23:54:15.342123Z"}
+BEST: dict[str, Any] = {"symbol": "BTC/USD", "bid": 61837.6, "bid_qty": 0.4, "ask": 61837.7, "ask_qty": 1}
+KRAKEN: list[dict[str, Any]] = [
+    {"channel": "trade", "type": "update", "data": [TAKEN]},
+    {"channel": "trade", "type": "snapshot", "data": [TAKEN | {"side": "sell"}, TAKEN | {"trade_id": 8}]},
+    {
+        "channel": "trade",
+        "type": "update",
+        "data": [TAKEN | {"price": "1.5", "qty": "2", "timestamp": 1.5e9}],
+    },
+    {"channel": "ticker", "type": "update", "data": [BEST]},
+    {"channel": "ticker", "type": "snapshot", "data": [BEST | {"timestamp": "2024-08-08T23:54:15.342123Z"}]},
+    {"channel": "heartbeat"},
+    {"method": "subscribe", "success": True, "time_out": "2024-08-08T23:54:15.342123Z"},
+    {"method": "subscribe", "success": False, "error": "Currency pair not supported"},
+]
+
+
+def compact(bodies: list[dict[str, Any]]) -> list[bytes]:
+    return [json.dumps(body, separators=(",", ":")).encode() for body in bodies]
+
 
 def binance() -> list[bytes]:
     """Made-up messages of every form and real ones."""
-    found = [json.dumps(body, separators=(",", ":")).encode() for body in BINANCE]
+    found = compact(BINANCE)
     found += [b'{"stream":"btcusdt@x","data":%b}' % message for message in found]
     for path in sorted(CAPTURES.glob("*.gz"))[::2]:
         with gzip.open(path) as lines:
@@ -57,6 +105,8 @@ def binance() -> list[bytes]:
 
 PARSERS: dict[str, tuple[Callable[[], VenueParser], Callable[[], list[bytes]]]] = {
     "binance": (partial(Parser, "binance", ("trades", "quotes", "depth")), binance),
+    "coinbase": (partial(VENUES["coinbase"].parser, "coinbase", BEST_AND_TRADES), partial(compact, COINBASE)),
+    "kraken": (partial(VENUES["kraken"].parser, "kraken", BEST_AND_TRADES), partial(compact, KRAKEN)),
 }
 """By venue: what makes a parser, and what gives sound messages of all its forms."""
 

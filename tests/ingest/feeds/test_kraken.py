@@ -214,7 +214,7 @@ def test_other_messages_are_counted_and_refusals_are_shown() -> None:
         (b'{"channel":"trade"}', "data: expected a list, was None"),
         (b'{"channel":"trade","data":{"x":1}}', "data: expected a list, was an object"),
         (message("trade", 7), "data: expected objects, was 7"),
-        (message("trade", {"symbol": "X"}), "data: expected the key trade_id, was without"),
+        (message("trade", {"symbol": "X"}), "expected the key trade_id, was without"),
         (message("trade", trade(1), trade(2, price="x")), "price: expected"),
         (message("trade", trade(1, price="x")), "price: expected a decimal, was 'x'"),
         (message("trade", trade(1, price=True)), "price: expected a number, was True"),

@@ -1,0 +1,38 @@
+"""Tables that QuestDB has suspended: found, and resumed.
+
+QuestDB suspends a table when it cannot apply what is committed, as on a full disk. What is committed stays in
+the table's WAL and more is taken, but nothing of it is visible until the table is resumed, which nobody does
+by itself. A table whose reason lasts is suspended again at once, so trying costs nothing.
+"""
+
+from __future__ import annotations
+
+import psycopg
+
+from tapehouse.errors import ConnectError
+from tapehouse.settings import QuestDB
+
+
+def resume_suspended(settings: QuestDB) -> str:
+    """Resume what is suspended; says which tables were and why, empty where none was.
+
+    Blocking. Raises ConnectError when QuestDB does not answer or refuses.
+    """
+    try:
+        with psycopg.connect(
+            host=settings.host,
+            port=settings.pg_port,
+            user=settings.user,
+            password=settings.password.get_secret_value(),
+            dbname="qdb",
+            autocommit=True,
+            connect_timeout=5,
+        ) as connection:
+            found = connection.execute(
+                "SELECT name, errorTag, errorMessage FROM wal_tables() WHERE suspended"
+            ).fetchall()
+            for name, _, _ in found:
+                connection.execute(f'ALTER TABLE "{name}" RESUME WAL'.encode())
+    except psycopg.Error as reason:
+        raise ConnectError(f"questdb: suspended tables cannot be looked for: {reason}") from reason
+    return "; ".join(f"{name} ({tag or message or 'no reason given'})" for name, tag, message in found)
