@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import numpy as np
 import structlog
@@ -48,9 +48,10 @@ class Healing:
         take: Take,
         take_message: TakeMessage,
         publish: Publish,
+        told: Mapping[str, int],
         key: str = "",
     ) -> None:
-        """`name` is the rows' venue, `key` the user's for the venue's REST interface."""
+        """`name` is the rows' venue, `told` the parser's, `key` the user's for the venue's REST interface."""
         self._venue = venue
         self._name = name
         self._rest = rest
@@ -60,7 +61,9 @@ class Healing:
         self._take = take
         self._take_message = take_message
         self._publish = publish
+        self._told = told
         self._key = key
+        self._lagging: dict[str, tuple[int, int]] = {}
         self._behind: dict[str, None] = {}
         self._book_again: dict[str, tuple[int, float]] = {}
         self._wake = asyncio.Event()
@@ -82,10 +85,11 @@ class Healing:
     async def run(self) -> None:
         """Heal until cancelled."""
         while True:
+            now = now_ns()
+            self._compare_told(now)
             for symbol in list(self._behind):
                 del self._behind[symbol]
                 await self._catch_up(symbol)
-            now = now_ns()
             for kind, symbol, hole in self._tracks.holes():
                 await self._look_after(kind, symbol, hole, now)
             for symbol in self._books.stale(time.monotonic(), self._settings.gap_grace_s):
@@ -96,6 +100,20 @@ class Healing:
                     await self._wake.wait()
             except TimeoutError:
                 continue
+
+    def _compare_told(self, now: int) -> None:
+        """A trade that the venue told of and that has not come by the time of the grace was missed."""
+        for symbol, last in self._told.items():
+            known = self._tracks.last("trades", symbol)
+            if known is None or last <= known[0]:
+                self._lagging.pop(symbol, None)
+                continue
+            since, seen = self._lagging.setdefault(symbol, (now, known[0]))
+            if seen != known[0]:
+                del self._lagging[symbol]
+            elif now - since > self._settings.gap_grace_s * SECOND:
+                del self._lagging[symbol]
+                self._behind[symbol] = None
 
     async def _look_after(self, kind: str, symbol: str, hole: Hole, now: int) -> None:
         """One step for one hole: declared once it is old enough, filled, closed, given up."""

@@ -106,7 +106,8 @@ class LiveFeed:
             rest = Rest(session, self._at.rest or self._venue.rest, self._at.pace)
             self._healing = Healing(
                 self._venue, self._name, rest, self._settings.feed, self._tracks, self._books,
-                self._take, self._take_message, self._publish, self._at.key.get_secret_value(),
+                self._take, self._take_message, self._publish, self._parser.told,
+                self._at.key.get_secret_value(),
             )  # fmt: skip
             times = Times(self._settings.feed.silence_s, self._settings.feed.overlap_s, self._at.pace)
             self._lines = [

@@ -50,6 +50,7 @@ class Parser:
         self.symbol = symbol
         self.unit_ns = unit_ns
         self.numbering: dict[str, str] = {}
+        self.told: dict[str, int] = {}
         self._skew = Skew()
         self._skew_assumed = False
         self._symbols: list[str] = []  # the first two: more make no difference

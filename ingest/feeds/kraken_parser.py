@@ -45,6 +45,7 @@ class Parser:
             asked = " ".join(sorted(self.kinds)) or "none"
             raise UsageError(f"kinds: expected some of {' '.join(KINDS)}, was {asked}")
         self.numbering = {kind: NUMBERINGS[kind] for kind in self.kinds}
+        self.told: dict[str, int] = {}
         self._skew = Skew()
         self._last: dict[str, list[Any]] = {}  # by symbol, what the last ticker said
 

@@ -7,14 +7,17 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ingest.feeds import replay_binance
 from ingest.feeds.dialect import Dialect, Recorded
 from ingest.feeds.formats import content_of
 from ingest.feeds.lines import open_stream, read_lines
 from ingest.feeds.replay_binance import head_of, stream_of
+from ingest.feeds.spans import Span
 from ingest.feeds.venue import Stream
 from tapehouse.errors import SourceError
+from tapehouse.settings import QuestDB
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,31 @@ class _Capture:
                 yield Recorded(at_ns, Stream("depth", symbol), message, snapshot=True)
 
 
+class Recording(Protocol):
+    """What one market plays."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """The market's."""
+
+    @property
+    def streams(self) -> frozenset[Stream]:
+        """What it holds messages of."""
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols, in order."""
+
+    @property
+    def lines(self) -> int:
+        """How many messages there are."""
+
+    def read(self) -> Iterator[Recorded]:
+        """The messages by time received."""
+
+
 @dataclass(frozen=True)
-class Recording:
+class Captures:
     """All captures of one market."""
 
     dialect: Dialect
@@ -69,11 +95,15 @@ class Recording:
         return heapq.merge(*(capture.read() for capture in self.captures), key=lambda item: item.at_ns)
 
 
-def recordings(paths: Sequence[Path]) -> list[Recording]:
-    """The captures at `paths`, files or folders of them, by market.
+def recordings(text: str, settings: QuestDB) -> Sequence[Recording]:
+    """What `text` names: PATH,PATH... of captures or folders of them, or VENUE/SYMBOL@START..END as stored.
 
-    Raises SourceError where one cannot be read, or there is none.
+    Raises SourceError where a capture cannot be read, or there is none.
     """
+    span = Span.of(text, settings)
+    if span is not None:
+        return [span]
+    paths = [Path(path) for path in text.split(",")]
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
     by_market: dict[str, list[_Capture]] = defaultdict(list)
     for file in files:
@@ -81,7 +111,7 @@ def recordings(paths: Sequence[Path]) -> list[Recording]:
         by_market[capture.dialect.name].append(capture)
     if not by_market:
         raise SourceError(f"replay: expected captures, was none in {' '.join(map(str, paths))}")
-    return [Recording(found[0].dialect, tuple(found)) for found in by_market.values()]
+    return [Captures(found[0].dialect, tuple(found)) for found in by_market.values()]
 
 
 def _opened(path: Path) -> _Capture:

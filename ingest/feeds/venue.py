@@ -47,6 +47,11 @@ class VenueParser(Protocol):
     """
 
     @property
+    def told(self) -> Mapping[str, int]:
+        """By symbol, the last trade id that the venue told of beside the trades themselves: trades up to there
+        have been, received or not. Empty where it tells of none."""
+
+    @property
     def holding(self) -> bool:
         """Messages are held back until a later one tells what they lack."""
 

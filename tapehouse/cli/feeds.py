@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
 
 WORDS = "sim, none, replay:PATH, or VENUE:SYMBOL,SYMBOL..."
 _REPLAY_PORT = 9100
+_FOUND: dict[str, Sequence[Recording]] = {}
+"""What was looked through: captures take seconds."""
 
 
 def check(feeds: tuple[str, ...], settings: Settings) -> None:
@@ -31,7 +31,7 @@ def check(feeds: tuple[str, ...], settings: Settings) -> None:
         if not rest:
             raise UsageError(f"--feed: expected {WORDS}, was {feed!r}")
         if name == "replay":
-            _recordings(rest)
+            _recordings(rest, settings)
         else:
             venue_of(name, settings)
     if len(set(feeds)) < len(feeds) or ("none" in feeds and len(feeds) > 1):
@@ -46,7 +46,7 @@ def phases(feeds: tuple[str, ...], home: Home, settings: Settings) -> Iterator[l
     for feed in feeds:
         name, _, rest = feed.partition(":")
         if name == "replay":
-            found = _recordings(rest)
+            found = _recordings(rest, settings)
             replay, venues = _replay_part(rest, found, home, settings)
             yield [replay]
             for recording in found:
@@ -74,11 +74,12 @@ def venue_of(name: str, settings: Settings) -> str:
     return protocol
 
 
-@cache
-def _recordings(text: str) -> list[Recording]:
+def _recordings(text: str, settings: Settings) -> Sequence[Recording]:
     from ingest.feeds.recordings import recordings
 
-    return recordings([Path(path) for path in text.split(",")])
+    if text not in _FOUND:
+        _FOUND[text] = recordings(text, settings.questdb)
+    return _FOUND[text]
 
 
 def _feed_part(venue: str, symbols: str, settings: Settings, environment: dict[str, str]) -> Part:
@@ -96,7 +97,7 @@ def _feed_part(venue: str, symbols: str, settings: Settings, environment: dict[s
 
 
 def _replay_part(
-    paths: str, found: list[Recording], home: Home, settings: Settings
+    what: str, found: Sequence[Recording], home: Home, settings: Settings
 ) -> tuple[Part, dict[str, dict[str, object]]]:
     """The venue that replays, and where feeds find its markets."""
     from tapehouse.errors import ConnectError
@@ -115,10 +116,9 @@ def _replay_part(
         except (aiohttp.ClientError, OSError) as reason:
             raise ConnectError(f"replay: no answer on port {port}: {reason}") from None
 
-    absolute = ",".join(str(Path(path).absolute()) for path in paths.split(","))
     part = Part(
         name="replay",
-        command=(sys.executable, "-m", "tapehouse", "run", f"replay:{absolute}", "--home", str(home.folder)),
+        command=(sys.executable, "-m", "tapehouse", "run", f"replay:{what}", "--home", str(home.folder)),
         answers=answers,
         address=f"ws://{base}",
         environment={"TAPEHOUSE_REPLAY__PORT": str(port)},

@@ -24,8 +24,8 @@ def command(roles: tuple[str, ...], home: Path | None) -> None:
 
     ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), accounts
     (account trades by request), sim (the simulated venue), feed:VENUE:SYMBOL,SYMBOL... (a live venue), or
-    replay:PATH (captures served as a venue). Where the servers are and the passwords come from the home
-    folder, tapehouse.toml or TAPEHOUSE_*.
+    replay:PATH or replay:VENUE/SYMBOL@START..END (captures, or what is stored, served as a venue). Where the
+    servers are and the passwords come from the home folder, tapehouse.toml or TAPEHOUSE_*.
     """
     import uvloop
 
@@ -99,7 +99,7 @@ async def _feed(settings: Settings, name: str, symbols: str) -> None:
         await health.alongside(bus, feed.run())
 
 
-async def _replay(settings: Settings, paths: str) -> None:
+async def _replay(settings: Settings, what: str) -> None:
     import asyncio
 
     from ingest.feeds.recordings import recordings
@@ -117,7 +117,7 @@ async def _replay(settings: Settings, paths: str) -> None:
             asked.multiple,
             Faults(faults, found.lines, asked.seed),
         )
-        for found in recordings([Path(path) for path in paths.split(",")])
+        for found in recordings(what, settings.questdb)
     ]
     async with Replay(markets).serving(LOOPBACK, asked.port):
         await asyncio.Event().wait()

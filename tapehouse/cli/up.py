@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     multiple=True,
     default=("sim",),
     show_default=True,
-    help="sim (a simulated venue), none, replay:PATH (captures, as a venue), or VENUE:SYMBOL,SYMBOL... of "
+    help="sim (a simulated venue), none, replay:PATH (captures as a venue; "
+    "or what is stored: replay:VENUE/SYMBOL@START..END), or VENUE:SYMBOL,SYMBOL... of "
     "binance_spot, binance_usdm, binance_cm, coinbase or kraken. May be given several times.",
 )
 @options.home

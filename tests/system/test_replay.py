@@ -140,7 +140,8 @@ def books_against_quotes(reader: QuestReader, venue: str, symbol: str) -> tuple[
     quotes = {
         seq: (bid, bid_size, ask, ask_size)
         for seq, bid, bid_size, ask, ask_size in reader.fetch(
-            "SELECT seq, bid, bid_size, ask, ask_size FROM quotes WHERE venue = %s AND symbol = %s", [venue, symbol]
+            "SELECT seq, bid, bid_size, ask, ask_size FROM quotes WHERE venue = %s AND symbol = %s",
+            [venue, symbol],
         )
     }
     rows = reader.fetch(
@@ -173,9 +174,7 @@ def test_the_clock_of_each_venue_is_measured(replayed: Up) -> None:
 
 
 def test_bars_of_replayed_trades_are_there(replayed: Up) -> None:
-    bars = replayed.query(
-        "bars", "BTCUSDT", "replay_binance_spot", "2024-08-08", "2024-08-10", interval="1m"
-    )
+    bars = replayed.query("bars", "BTCUSDT", "replay_binance_spot", "2024-08-08", "2024-08-10", interval="1m")
     trades = replayed.query("trades", "BTCUSDT", "replay_binance_spot", "2024-08-08", "2024-08-10")
     assert bars["trades"].sum() == trades.height
     assert isinstance(bars, pl.DataFrame)
