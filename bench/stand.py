@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tapehouse.settings import Settings, load
 from tapehouse.stack import view
+from tapehouse.stack.part import PartView
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SPY = DATA / "us_equities_2013" / "spy_trades.parquet"
@@ -29,9 +30,13 @@ class Stand:
     home: Path
     settings: Settings
 
+    def parts(self) -> tuple[PartView, ...]:
+        """All parts as they are now."""
+        return view.read(self.home).parts
+
     def pid(self, part: str) -> int:
         """The process of a part."""
-        return next(found.pid for found in view.read(self.home).parts if found.name == part and found.pid)
+        return next(found.pid for found in self.parts() if found.name == part and found.pid)
 
     def cpu_s(self, part: str) -> float:
         """Seconds of a core that a part has used."""
@@ -50,28 +55,37 @@ def cpu_s(pid: int) -> float:
 
 def peak_mb(pid: int) -> int:
     """The most memory that a process has held, in MB."""
-    line = next(
-        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
-    )
+    return _mb(pid, "VmHWM")
+
+
+def own_mb(pid: int) -> int:
+    """The memory that a process has for itself now, without files that it maps, in MB."""
+    return _mb(pid, "RssAnon")
+
+
+def _mb(pid: int, name: str) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024 // 1_000_000
 
 
 @contextmanager
-def stand() -> Iterator[Stand]:
-    """Start a platform without a feed, and stop it."""
+def stand(feed: str = "none", **settings: str) -> Iterator[Stand]:
+    """Start a platform with a feed and settings in the environment, and stop it."""
     with tempfile.TemporaryDirectory(prefix="tapehouse-bench-") as folder:
         home = Path(folder) / "home"
         tapehouse = str(Path(sys.executable).with_name("tapehouse"))
         with (Path(folder) / "log").open("wb") as log:
             process = subprocess.Popen(
-                [tapehouse, "up", "--feed", "none", "--home", str(home)],
+                [tapehouse, "up", "--feed", feed, "--home", str(home)],
+                env={**os.environ, **settings},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         try:
             deadline = time.monotonic() + _READY_S
-            while not _ready(home):
+            while not _ready(home, feed):
                 if process.poll() is not None or time.monotonic() > deadline:
                     sys.exit(
                         "bench: the platform does not start:\n" + (Path(folder) / "log").read_text()[-2000:]
@@ -83,8 +97,9 @@ def stand() -> Iterator[Stand]:
             process.wait(30)
 
 
-def _ready(home: Path) -> bool:
+def _ready(home: Path, feed: str) -> bool:
     if not (home / "run.json").exists():
         return False
     parts = view.read(home).parts
-    return len(parts) == 4 and all(part.state == "ready" for part in parts)
+    last = "writer" if feed == "none" else feed
+    return last in {part.name for part in parts} and all(part.state == "ready" for part in parts)

@@ -226,6 +226,9 @@ async def _bring_about(
             outcome = await drill.one(moment)
             report.alone.append(outcome)
             progress.ended(outcome)
+            if not outcome.verdict.good:
+                # What is wrong would be told again of the moments to come: they get a new platform.
+                return
 
     working = asyncio.create_task(rounds())
     failing = asyncio.create_task(stand.stack.failure())

@@ -77,13 +77,15 @@ class Drill:
             async with asyncio.timeout(_ROUND_S + 60 * len(moments)):
                 began, before = await self._begin(*sources.values())
                 for moment in moments:
-                    await self._reached(moment.at * pace.rows, pace, before[pace.venue], _OVERLAP_S)
+                    # The first one waits until rows flow; the others may strike while none do.
+                    patience = _OVERLAP_S if strikes else None
+                    await self._reached(moment.at * pace.rows, pace, before[pace.venue], patience)
                     self._say(f"{moment.fault} of {moment.part}")
                     source = sources[moment.load]
                     work = strike(moment, self._stand, source, began, before[source.venue])
                     strikes.append(asyncio.create_task(work))
                 struck = await asyncio.gather(*strikes)
-                verdicts = [await self._proved(source) for source in sources.values()]
+                verdicts = await self._proved(*sources.values())
         except TimeoutError:
             raise self._stuck("many faults") from None
         finally:
@@ -106,7 +108,7 @@ class Drill:
             if struck.rows_in >= source.rows and not source.endless:
                 raise _TooLateError
             self._say("bringing the rest in")
-            verdict = await self._proved(source)
+            [verdict] = await self._proved(source)
         finally:
             await source.close()
         late = (f"came too late {again} times before",) if again else ()
@@ -134,11 +136,12 @@ class Drill:
             within=patience_s,
         )
 
-    async def _proved(self, source: Source) -> Verdict:
-        await source.finish()
+    async def _proved(self, *sources: Source) -> list[Verdict]:
+        for source in sources:
+            await source.finish()
         await self._stand.drained()
         self._say("comparing")
-        return await asyncio.to_thread(self._compared, source)
+        return [await asyncio.to_thread(self._compared, source) for source in sources]
 
     def _compared(self, source: Source) -> Verdict:
         with QuestReader(self._stand.settings.questdb) as reader:
