@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as UnreadableError
 
@@ -98,6 +98,13 @@ class Feed(_Part):
     """How often a book is written out; it must divide the day."""
     backfill_pages: int = Field(100, ge=1)
     """REST answers asked for to fill one gap, at most."""
+
+    @field_validator("snapshot_every_s")
+    @classmethod
+    def _divides_the_day(cls, seconds: int) -> int:
+        if 86_400 % seconds:
+            raise ValueError(f"expected seconds that divide the day, such as 300, was {seconds}")
+        return seconds
 
 
 class Replay(_Part):

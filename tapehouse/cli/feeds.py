@@ -22,6 +22,7 @@ _FOUND: dict[str, Sequence[Recording]] = {}
 
 def check(feeds: tuple[str, ...], settings: Settings) -> None:
     """UsageError where a feed is not one that there is, SourceError where a recording cannot be read."""
+    from ingest.feeds.replay_faults import wanted
     from tapehouse.errors import UsageError
 
     for feed in feeds:
@@ -31,6 +32,7 @@ def check(feeds: tuple[str, ...], settings: Settings) -> None:
         if not rest:
             raise UsageError(f"--feed: expected {WORDS}, was {feed!r}")
         if name == "replay":
+            wanted(settings.replay.faults)
             _recordings(rest, settings)
         else:
             venue_of(name, settings)
