@@ -31,8 +31,10 @@ def resume_suspended(settings: QuestDB) -> str:
             found = connection.execute(
                 "SELECT name, errorTag, errorMessage FROM wal_tables() WHERE suspended"
             ).fetchall()
+            views = {name for (name,) in connection.execute("SELECT view_name FROM materialized_views()")}
             for name, _, _ in found:
-                connection.execute(f'ALTER TABLE "{name}" RESUME WAL'.encode())
+                what = "MATERIALIZED VIEW" if name in views else "TABLE"
+                connection.execute(f'ALTER {what} "{name}" RESUME WAL'.encode())
     except psycopg.Error as reason:
         raise ConnectError(f"questdb: suspended tables cannot be looked for: {reason}") from reason
     return "; ".join(f"{name} ({tag or message or 'no reason given'})" for name, tag, message in found)

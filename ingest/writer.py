@@ -313,7 +313,10 @@ class Writer:
                     suspended,
                     await asyncio.to_thread(resume_suspended, self._settings.questdb),
                 )
-            except (ConnectError, TimeoutError):
+            except (ConnectError, TimeoutError) as reason:
+                _log.warning(
+                    "questdb cannot be watched", shard=self._shard, reason=str(reason) or "no answer"
+                )
                 continue
             if start_ns != self._floor.hot_start_ns:
                 raise HotStoreRestartedError("questdb was started anew")
