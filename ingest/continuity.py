@@ -7,7 +7,6 @@ Both take rows of one symbol in the order in which they came, from one connectio
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,10 +96,7 @@ class Chain:
         """All rows continue the one before, as nearly always."""
         assert self.last is not None
         return bool(
-            before[0] <= self.last < seq[0]
-            and (before[1:] <= seq[:-1]).all()
-            and (seq[1:] > seq[:-1]).all()
-            and not self.holes
+            before[0] <= self.last < seq[0] and (before[1:] <= seq[:-1]).all() and (seq[1:] > seq[:-1]).all()
         )
 
     def _take(self, before: int, seq: int, ts: int, now_ns: int) -> tuple[bool, bool]:
@@ -140,9 +136,10 @@ class Rising:
         self.ts = 0
         self.holes: list[Hole] = []
         self._reason: str | None = None
-        self._seen: set[int] = set()
-        self._order: deque[int] = deque()
-        self._oldest = 0
+        self._recent: Nanos = np.empty(0, np.int64)
+        """The last ids let through, in the order in which they were."""
+        self._from = 0
+        """What comes before it and is not among the recent ones is a repeat."""
 
     def sift(self, seq: Nanos, ts: Nanos, now_ns: int) -> tuple[Mask, Mask]:
         """(rows not seen before, rows whose ids went back although their time did not)."""
@@ -150,41 +147,38 @@ class Rising:
         if not len(seq):
             return back, back
         if self.last is None:
-            self.last, self.ts, self._oldest = int(seq[0]) - 1, int(ts[0]), int(seq[0])
+            self.last, self.ts, self._from = int(seq[0]) - 1, int(ts[0]), int(seq[0])
         if self._reason is None and seq[0] > self.last and (seq[1:] > seq[:-1]).all():
-            self._pass(seq.tolist(), int(ts[-1]))
+            self.last, self.ts = int(seq[-1]), int(ts[-1])
+            self._remember(seq)
             return ~back, back
         fresh = np.zeros(len(seq), np.bool_)
+        seen = set(self._recent.tolist())
         for row, (item, at) in enumerate(zip(seq.tolist(), ts.tolist(), strict=True)):
-            fresh[row], back[row] = self._take(item, at, now_ns)
+            fresh[row], back[row] = self._take(item, at, seen, now_ns)
+            seen.add(item)
+        self._remember(seq[fresh])
         return fresh, back
 
-    def _take(self, seq: int, ts: int, now_ns: int) -> tuple[bool, bool]:
+    def _take(self, seq: int, ts: int, seen: set[int], now_ns: int) -> tuple[bool, bool]:
         assert self.last is not None
-        if seq > self.last:
-            if self._reason is not None:
-                hole = Hole(self.last + 1, seq - 1, self.ts, ts, False, self._reason, now_ns)
-                hole.left = [(hole.first, hole.last)]
-                self.holes.append(hole)
-                self._reason = None
-            self._pass([seq], ts)
-            return True, False
-        if seq in self._seen or seq < self._oldest:
-            return False, ts > self.ts + MINUTE
-        self._remember([seq])
+        if seq <= self.last:
+            known = seq in seen or seq < self._from
+            return not known, known and ts > self.ts + MINUTE
+        if self._reason is not None:
+            hole = Hole(self.last + 1, seq - 1, self.ts, ts, False, self._reason, now_ns)
+            hole.left = [(hole.first, hole.last)]
+            self.holes.append(hole)
+            self._reason = None
+        self.last, self.ts = seq, ts
         return True, False
 
-    def _pass(self, seqs: list[int], ts: int) -> None:
-        self.last, self.ts = seqs[-1], ts
-        self._remember(seqs)
-
-    def _remember(self, seqs: list[int]) -> None:
-        self._seen.update(seqs)
-        self._order.extend(seqs)
-        while len(self._order) > REMEMBERED:
-            gone = self._order.popleft()
-            self._seen.discard(gone)
-            self._oldest = max(self._oldest, gone + 1)
+    def _remember(self, seq: Nanos) -> None:
+        recent = np.concatenate((self._recent, seq))
+        if len(recent) > REMEMBERED:
+            self._from = max(self._from, int(recent[-REMEMBERED - 1]) + 1)
+            recent = recent[-REMEMBERED:]
+        self._recent = recent
 
     def broken(self, reason: str) -> None:
         """The connection was lost: what came until the next row is not known."""
@@ -198,7 +192,7 @@ class Rising:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken; what came before is a repeat."""
         self.last, self.ts = state["last"], state["ts"]
-        self._oldest = (self.last or 0) + 1
+        self._from = (self.last or 0) + 1
         self.holes = [
             Hole(**{**hole, "left": [(first, last) for first, last in hole["left"]]})
             for hole in state["holes"]

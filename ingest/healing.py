@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -66,6 +67,7 @@ class Healing:
         self._lagging: dict[str, tuple[int, int]] = {}
         self._behind: dict[str, None] = {}
         self._book_again: dict[str, tuple[int, float]] = {}
+        self._grace_ns = int(settings.gap_grace_s * SECOND)
         self._wake = asyncio.Event()
         self.open = 0
         """Gaps found and not closed."""
@@ -83,23 +85,41 @@ class Healing:
         self._wake.set()
 
     async def run(self) -> None:
-        """Heal until cancelled."""
+        """Heal until cancelled. What is missing is told at once, however long the venue takes to answer."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._tell())
+            tasks.create_task(self._ask())
+
+    async def _tell(self) -> None:
+        """Keep `gaps` true: holes that are old enough, and those that were filled."""
         while True:
             now = now_ns()
-            self._compare_told(now)
+            for kind, symbol, hole in self._tracks.holes():
+                if hole.left and not hole.declared and now - hole.found_ns >= self._grace_ns:
+                    await self._declare(kind, symbol, hole)
+                elif not hole.left and hole.declared:
+                    await self._declare(kind, symbol, hole)
+                    self._tracks.forget(kind, symbol, hole)
+                elif not hole.left or (hole.declared and (kind != "trades" or hole.tries > len(_AGAIN_S))):
+                    self._tracks.forget(kind, symbol, hole)
+            await asyncio.sleep(_LOOK_S)
+
+    async def _ask(self) -> None:
+        """Ask the venue for what can be had of it."""
+        while True:
+            self._compare_told(now_ns())
             for symbol in list(self._behind):
                 del self._behind[symbol]
                 await self._catch_up(symbol)
             for kind, symbol, hole in self._tracks.holes():
-                await self._look_after(kind, symbol, hole, now)
+                if kind == "trades" and hole.declared and hole.left and now_ns() >= hole.again_ns:
+                    await self._fill(symbol, hole)
             for symbol in self._books.stale(time.monotonic(), self._settings.gap_grace_s):
                 await self._begin_book(symbol)
             self._wake.clear()
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._wake.wait()
-            except TimeoutError:
-                continue
 
     def _compare_told(self, now: int) -> None:
         """A trade that the venue told of and that has not come by the time of the grace was missed."""
@@ -111,40 +131,23 @@ class Healing:
             since, seen = self._lagging.setdefault(symbol, (now, known[0]))
             if seen != known[0]:
                 del self._lagging[symbol]
-            elif now - since > self._settings.gap_grace_s * SECOND:
+            elif now - since > self._grace_ns:
                 del self._lagging[symbol]
                 self._behind[symbol] = None
-
-    async def _look_after(self, kind: str, symbol: str, hole: Hole, now: int) -> None:
-        """One step for one hole: declared once it is old enough, filled, closed, given up."""
-        if not hole.left:
-            if hole.declared:
-                await self._declare(kind, symbol, hole)
-            self._tracks.forget(kind, symbol, hole)
-            return
-        if not hole.declared:
-            if now - hole.found_ns < self._settings.gap_grace_s * SECOND:
-                return
-            await self._declare(kind, symbol, hole)
-        if kind != "trades" or hole.tries > len(_AGAIN_S):
-            self._tracks.forget(kind, symbol, hole)
-        elif now >= hole.again_ns:
-            await self._fill(symbol, hole)
-            if hole.left:
-                again_s = _AGAIN_S[min(hole.tries, len(_AGAIN_S) - 1)]
-                hole.again_ns = now_ns() + again_s * SECOND
-                hole.tries += 1
-                await self._declare(kind, symbol, hole)
 
     async def _fill(self, symbol: str, hole: Hole) -> None:
         """Ask for what is left of a hole, page by page, as long as pages bring some of it."""
         for _ in range(self._settings.backfill_pages):
-            if not hole.left:
-                return
             before = hole.missing
             first, last = hole.left[0]
-            if not await self._page(Wanted(symbol, first, last, hole.ts)) or hole.missing == before:
+            answered = await self._page(Wanted(symbol, first, last, hole.ts))
+            if not hole.left:
                 return
+            if not answered or hole.missing == before:
+                break
+        hole.again_ns = now_ns() + _AGAIN_S[min(hole.tries, len(_AGAIN_S) - 1)] * SECOND
+        hole.tries += 1
+        await self._declare("trades", symbol, hole)
 
     async def _catch_up(self, symbol: str) -> None:
         """Ask for the trades behind the last one known."""

@@ -92,6 +92,7 @@ class LiveFeed:
     async def run(self) -> None:
         """Feed until cancelled."""
         self._state = await self._bus.state()
+        self._health.waiting("until no other feed has the venue")
         async with (
             Lease(self._state, f"feed.{word(self._name)}", self._settings.writer.lease_s) as lease,
             aiohttp.ClientSession(trust_env=True) as session,

@@ -46,7 +46,7 @@ async def test_the_last_trade_before_a_quiet_time_is_missed_by_what_the_venue_te
 async def test_a_gap_that_rest_cannot_fill_stays_open_and_is_closed_when_it_can(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.healing._AGAIN_S", (0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3))
+    monkeypatch.setattr("ingest.healing._AGAIN_S", (0.3,) * 30)
     dialect = replay_binance.SPOT
     recording = list(dialect.render([trades(dialect)]))[:40]
     lost = recording[20]
