@@ -173,9 +173,14 @@ class Writer:
 
     async def _hot_start_ns(self) -> int:
         """When QuestDB was started; ConnectError when it does not answer."""
-        with QuestReader(self._settings.questdb) as reader:
-            async with asyncio.timeout(10):
-                return await asyncio.to_thread(reader.started_ns)
+
+        def ask() -> int:
+            # Opened and closed in the thread: it goes on when this task is cancelled.
+            with QuestReader(self._settings.questdb) as reader:
+                return reader.started_ns()
+
+        async with asyncio.timeout(10):
+            return await asyncio.to_thread(ask)
 
     async def _read(self, marked: asyncio.Queue[Group]) -> None:
         while True:
