@@ -22,6 +22,7 @@ from ingest import elders, purging, sharding
 from ingest.floor import Floor, Trail, floor_key, unclean
 from ingest.group import Group
 from ingest.hotstore import HotStore
+from ingest.hotwatch import RETRY_S, HotStoreRestartedError, HotWatch
 from ingest.intake import ROW_READER, row_json
 from ingest.lease import Lease
 from ingest.marks import Marks
@@ -29,28 +30,20 @@ from ingest.pull import Pull
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
 from ingest.streams import writer_name
-from ingest.suspended import resume_suspended
 from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import ConnectError
 from tapehouse.health import Health
 from tapehouse.model import Kind
-from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
 
-_RETRY_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 _PURGE_EVERY_S = 30
 _PRESSED_S = 1
-_WATCH_EVERY_S = 2
 _RECORD_EVERY_S = 0.05
 _CLOSE_EVERY_S = 0.5
 _SETTLE_S = 2
 _ELDERS_EVERY_S = 0.2
 _log = structlog.get_logger()
-
-
-class HotStoreRestartedError(ConnectError):
-    """QuestDB was started anew: look where to go on from."""
 
 
 class _RetiredError(Exception):
@@ -67,6 +60,7 @@ class Writer:
         self._shard = shard
         self._health = health
         self._hot = HotStore(settings.questdb)
+        self._watch = HotWatch(settings.questdb, shard, health)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"writer-{shard}")
         self._pull = Pull(bus, TICKS, writer_name(shard))
         self._quarantine = Quarantine(bus)
@@ -74,8 +68,6 @@ class Writer:
         self._recorded = 0
         self._floor_moved = asyncio.Event()
         self._trail = Trail(settings.writer.replay_margin_s, 0)
-        self._commit_failed = False
-        """What could not be committed is still to be: only that shows that QuestDB takes rows again."""
         self._elders: list[int] = []
         """Earlier shards that may still be replayed."""
 
@@ -123,12 +115,12 @@ class Writer:
             # Back off for as long as sessions end without a commit.
             if self._health.moved():
                 failures = 0
-            await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+            await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
 
     async def _session(self, state: State) -> None:
         await self._resume(state)
         await self._pull.start(self._floor.seq + 1)
-        if not self._commit_failed:
+        if not self._watch.commit_failed:
             self._health.ready()
         marked: asyncio.Queue[Group] = asyncio.Queue(1)
         try:
@@ -137,7 +129,7 @@ class Writer:
                 tasks.create_task(self._commit_all(state, marked))
                 tasks.create_task(self._record(state))
                 tasks.create_task(self._purge(state))
-                tasks.create_task(self._watch())
+                tasks.create_task(self._watch.run(self._floor.hot_start_ns))
         finally:
             await self._pull.stop()
             await self._settle(state)
@@ -157,7 +149,7 @@ class Writer:
         """Read the floor, and set it back when QuestDB may lack what it counts."""
         created_ns = sharding.created_ns(await self._bus.js.stream_info(TICKS))
         floor = Floor.read(await state.get(floor_key(self._shard)), created_ns)
-        start_ns = await self._hot_start_ns()
+        start_ns = await self._watch.start_ns()
         if unclean(floor, start_ns, await state.get("hot")):
             _log.warning(
                 "questdb was started anew, replaying", shard=self._shard, seq=floor.seq, to=floor.trail
@@ -170,17 +162,6 @@ class Writer:
         await self._look_at_elders(state)
         # Those who wait for this shard learn which QuestDB its floor counts for.
         await self._record_floor(state)
-
-    async def _hot_start_ns(self) -> int:
-        """When QuestDB was started; ConnectError when it does not answer."""
-
-        def ask() -> int:
-            # Opened and closed in the thread: it goes on when this task is cancelled.
-            with QuestReader(self._settings.questdb) as reader:
-                return reader.started_ns()
-
-        async with asyncio.timeout(10):
-            return await asyncio.to_thread(ask)
 
     async def _read(self, marked: asyncio.Queue[Group]) -> None:
         while True:
@@ -203,8 +184,8 @@ class Writer:
                 await self._commit(kind, batches)
             await self._bus.client.publish(group.last.ack, b"+ACK")
             self._advance(group.last.seq)
-            if self._commit_failed:
-                self._commit_failed = False
+            if self._watch.commit_failed:
+                self._watch.commit_failed = False
                 self._health.ready()
             self._health.wrote(group.rows, group.last.stored_ns, self._quarantine.count)
 
@@ -241,8 +222,8 @@ class Writer:
         try:
             refused = await loop.run_in_executor(self._thread, self._hot.commit, batches)
         except ConnectError as reason:
-            self._commit_failed = True
-            await self._until_hot(reason)
+            self._watch.commit_failed = True
+            await self._watch.until_it_answers(reason)
             raise HotStoreRestartedError(reason.message) from reason
         if refused:
             _log.warning("questdb refused rows", kind=kind.name, rows=len(refused), reason=refused[0].reason)
@@ -252,20 +233,6 @@ class Writer:
             batch, row = batches[place], bad.row - int(ends[place] - batches[place].rows)
             origin = Origin(kind.name, batch.venue, "the writer", ROW_READER)
             await self._quarantine.put(origin, [Rejected(row_json(batch, row), bad.reason, "the writer")])
-
-    async def _until_hot(self, reason: ConnectError) -> None:
-        """Wait until QuestDB answers again, saying so."""
-        waits = 0
-        self._health.waiting(reason.message)
-        _log.warning("questdb does not answer, waiting", reason=reason.message)
-        while True:
-            try:
-                await self._hot_start_ns()
-            except (ConnectError, TimeoutError):
-                waits += 1
-                await asyncio.sleep(_RETRY_S[min(waits, len(_RETRY_S) - 1)])
-            else:
-                return
 
     async def _record(self, state: State) -> None:
         """Record the floor when it has moved, and close the marks of days that have become quiet."""
@@ -305,30 +272,3 @@ class Writer:
             await purging.purge(self._bus, state, self._sharding)
             if self._shard not in self._sharding.present.numbers and last <= self._floor.trail:
                 raise _RetiredError
-
-    async def _watch(self) -> None:
-        """Resume tables that QuestDB has suspended, and end the session when QuestDB was started anew: its
-        client finds it back and says nothing."""
-        suspended = ""
-        while True:
-            await asyncio.sleep(_WATCH_EVERY_S)
-            try:
-                start_ns = await self._hot_start_ns()
-                before, suspended = (
-                    suspended,
-                    await asyncio.to_thread(resume_suspended, self._settings.questdb),
-                )
-            except (ConnectError, TimeoutError) as reason:
-                _log.warning(
-                    "questdb cannot be watched", shard=self._shard, reason=str(reason) or "no answer"
-                )
-                continue
-            if start_ns != self._floor.hot_start_ns:
-                raise HotStoreRestartedError("questdb was started anew")
-            if suspended:
-                self._health.waiting(
-                    f"questdb had suspended {suspended}; they are resumed until they stay so"
-                )
-                _log.warning("questdb suspended tables, resumed", tables=suspended)
-            elif before and not self._commit_failed:
-                self._health.ready()
