@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from tapehouse.drill.stand import Stand
 
 _FAULTS = ("kill", "pause", "cut")
-_PARTS = ("nats", "questdb", "writer", "feed", "sim")
-_ROLES = ("writer", "feed", "sim")
+_PARTS = ("nats", "questdb", "writer", "feed", "sim", "live")
+_ROLES = ("writer", "feed", "sim", "live")
 _ROUNDS_EACH = 30
 """On one platform; then another is started, in a new home."""
 _FEWER = 4
@@ -63,7 +63,8 @@ duplicate = 0.01
     "parts",
     multiple=True,
     type=click.Choice([*_PARTS, "all"]),
-    help="feed is the ingest of a file, sim the simulated venue. May be given several times  [default: all]",
+    help="feed is the ingest of a file, sim the simulated venue, live the feed of a replayed one. May be given "
+    "several times  [default: all]",
 )
 @click.option("--rows", default=200_000, show_default=True, type=click.IntRange(10_000), help="In each file.")
 @click.option("--together", is_flag=True, help="Many faults in one run, where they may overlap.")

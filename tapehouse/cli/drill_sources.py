@@ -18,6 +18,7 @@ from ingest.feeds.simulator_file import load
 from ingest.simfeed import CHECKPOINT, TIMELINE, ahead
 from tapehouse.batch import Strings
 from tapehouse.bus import Bus
+from tapehouse.cli.drill_live import LiveSource
 from tapehouse.clock import DAY
 from tapehouse.drill import ticks
 from tapehouse.drill.source import Expected, Source
@@ -30,6 +31,7 @@ _FIRST_DAY = 18_262 * DAY
 _DAYS_EACH = 7
 _BY_HAND = 8
 _SIM_SHARE = 10
+_LIVE_SHARE = 8
 _PACE = 25_000
 """Rows a second of a file. At full speed it goes in by bursts, and moments between those do not exist; what
 an outage has held up comes at full speed."""
@@ -40,6 +42,8 @@ def make(stand: Stand, load_name: str, seed: int, rows: int) -> Source:
     """A new source of rows on a stand."""
     if load_name == "sim":
         return SimSource(stand, rows // _SIM_SHARE)
+    if load_name == "live":
+        return LiveSource(stand, seed, rows // _LIVE_SHARE)
     return FileSource(stand, seed, rows)
 
 

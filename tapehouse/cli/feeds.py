@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def check(feeds: tuple[str, ...], settings: Settings) -> None:
 
 def phases(feeds: tuple[str, ...], home: Home, settings: Settings) -> Iterator[list[Part]]:
     """The parts of all feeds, in the order in which they are started."""
-    from tapehouse.cli.phases import role_part
+    from tapehouse.cli.phases import feed_part, role_part
 
     later: list[Part] = []
     for feed in feeds:
@@ -54,9 +53,9 @@ def phases(feeds: tuple[str, ...], home: Home, settings: Settings) -> Iterator[l
             for recording in found:
                 venue = f"replay_{recording.dialect.name}"
                 symbols = ",".join(recording.symbols)
-                later.append(_feed_part(venue, symbols, settings, {"TAPEHOUSE_VENUES": json.dumps(venues)}))
+                later.append(feed_part(venue, symbols, settings, {"TAPEHOUSE_VENUES": json.dumps(venues)}))
         elif rest:
-            later.append(_feed_part(name, rest, settings, {}))
+            later.append(feed_part(name, rest, settings, {}))
         elif name == "sim":
             later.append(role_part(name, settings))
     if later:
@@ -82,20 +81,6 @@ def _recordings(text: str, settings: Settings) -> Sequence[Recording]:
     if text not in _FOUND:
         _FOUND[text] = recordings(text, settings.questdb)
     return _FOUND[text]
-
-
-def _feed_part(venue: str, symbols: str, settings: Settings, environment: dict[str, str]) -> Part:
-    from tapehouse.bus import word
-    from tapehouse.cli.phases import role_part
-    from tapehouse.health import heartbeat
-
-    async def answers() -> None:
-        # A venue that cannot be reached is no reason to start the feed anew.
-        await heartbeat(settings, f"feed.{word(venue)}", ready=False)
-
-    name = f"feed-{word(venue).lower().replace('=', '-')}"
-    part = role_part(f"feed:{venue}:{symbols}", settings, environment, name)
-    return replace(part, answers=answers, address=f"health.feed.{word(venue)}")
 
 
 def _replay_part(

@@ -99,3 +99,23 @@ def role_part(
         needs=("nats",) if heard.startswith("feed") else ("nats", "questdb"),
         stop_within=5,
     )
+
+
+def feed_part(
+    venue: str, symbols: str, settings: Settings, environment: Mapping[str, str], name: str = ""
+) -> Part:
+    """The feed of a live venue as a part, ready with its first heartbeat.
+
+    What it says there may be that it waits: that a venue cannot be reached is no reason to start it anew.
+    """
+    from dataclasses import replace
+
+    from tapehouse.bus import word
+    from tapehouse.health import heartbeat
+
+    async def answers() -> None:
+        await heartbeat(settings, f"feed.{word(venue)}", ready=False)
+
+    name = name or f"feed-{word(venue).lower().replace('=', '-')}"
+    part = role_part(f"feed:{venue}:{symbols}", settings, environment, name)
+    return replace(part, answers=answers, address=f"health.feed.{word(venue)}")

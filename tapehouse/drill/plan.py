@@ -6,8 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LOADS = ("feed", "sim")
-"""The parts that bring rows in: a file's ingest, and the simulated venue."""
+LOADS = ("feed", "sim", "live")
+"""The parts that bring rows in: a file's ingest, the simulated venue, and the feed of a replayed one."""
 _LONG_EVERY = 4
 
 

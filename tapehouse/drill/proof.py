@@ -47,11 +47,13 @@ def prove(reader: QuestReader, venue: str, expected: Expected) -> Verdict:
         reader.wait_refreshed(view, _PATIENCE_S)
     rows = pl.concat([expected.certain, expected.possible]).unique(TRADES.key, keep="first")
     stored = _stored(reader, venue, rows)
-    lost = _without(expected.certain, stored).height
-    strange = _without(stored, rows).height + stored.height - stored.unique(TRADES.key).height
+    lost = _without(expected.certain, stored, expected.columns).height
+    strange = (
+        _without(stored, rows, expected.columns).height + stored.height - stored.unique(TRADES.key).height
+    )
     # Rows of other symbols and other days than the source's.
     strange += reader.count(TRADES, venue, 0, MAX_TS) - stored.height
-    present = rows.join(stored, on=TRADES.names, how="semi", nulls_equal=True)
+    present = rows.join(stored, on=expected.columns, how="semi", nulls_equal=True)
     bars = sum(
         different(_bars(reader, view, venue), rebuilt(present, interval)) for view, interval in _VIEWS.items()
     )
@@ -109,9 +111,9 @@ def _stored(reader: QuestReader, venue: str, rows: pl.DataFrame) -> pl.DataFrame
     return pl.concat(pages) if pages else rows.clear()
 
 
-def _without(rows: pl.DataFrame, others: pl.DataFrame) -> pl.DataFrame:
-    """The rows that have no equal among the others, all columns taken."""
-    return rows.join(others, on=TRADES.names, how="anti", nulls_equal=True)
+def _without(rows: pl.DataFrame, others: pl.DataFrame, columns: tuple[str, ...]) -> pl.DataFrame:
+    """The rows that have no equal among the others in these columns."""
+    return rows.join(others, on=columns, how="anti", nulls_equal=True)
 
 
 def _bars(reader: QuestReader, view: str, venue: str) -> pl.DataFrame:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 import polars as pl
 
+from tapehouse.model import TRADES
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -19,6 +21,8 @@ class Expected:
     """Must be there."""
     possible: pl.DataFrame
     """May be there: under way when the source ended, and not acknowledged to it."""
+    columns: tuple[str, ...] = TRADES.names
+    """What is compared: all, but for what the faults themselves decide."""
 
 
 class Victim(Protocol):

@@ -1,0 +1,154 @@
+"""A live venue during a drill: made-up trades served by a replay, taken in by a feed as a role.
+
+The venue does not wait: what it sends while its feed is down is asked of its REST interface afterwards. It cuts
+its connections once a run, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+
+import numpy as np
+import polars as pl
+
+from ingest.feeds import replay_binance
+from ingest.feeds.replay import Market, Replay
+from ingest.feeds.replay_faults import Faults
+from tapehouse.batch import Batch, Strings
+from tapehouse.bus import Bus, word
+from tapehouse.cli.phases import feed_part
+from tapehouse.clock import DAY, MILLISECOND, SECOND
+from tapehouse.drill import ticks
+from tapehouse.drill.source import Expected
+from tapehouse.drill.stand import StackVictim, Stand
+from tapehouse.model import TRADES
+from tapehouse.questdb import TIME
+from tapehouse.stack.ports import LOOPBACK
+
+_FIRST_DAY = 19_000 * DAY
+_DAYS_EACH = 7
+_PACE = 4_000
+"""Trades a second."""
+_LOOK_S = 0.2
+_DIALECT = replay_binance.SPOT
+_numbers = itertools.count()
+
+
+class LiveSource(StackVictim):
+    """One recording of a venue of its own; its feed is a part of the stand."""
+
+    endless = False
+
+    def __init__(self, stand: Stand, seed: int, rows: int) -> None:
+        number = next(_numbers)
+        super().__init__(stand, f"live{number}")
+        self._stand = stand
+        self._name = f"live{number}"
+        self.venue = f"LIVE{number}"
+        self.rows = rows
+        self.notes: list[str] = []
+        made = ticks.made_up(seed, rows, _FIRST_DAY + number * _DAYS_EACH * DAY)
+        self._trades = made.select(
+            pl.col("ts").cast(pl.Int64) // MILLISECOND * MILLISECOND,
+            pl.col("symbol"),
+            # The venue numbers the trades of a symbol from 0 on.
+            seq=pl.int_range(pl.len()).over("symbol"),
+            price="price",
+            size="size",
+            side=pl.when(pl.col("side") < 0).then(-1).otherwise(1).cast(pl.Int8),
+        )
+        recording = list(_DIALECT.render([_sent(self._trades, self.venue)]))
+        self._streams = frozenset(item.stream for item in recording)
+        self._market = Market(_DIALECT, self._streams, recording, 1, Faults({"cut": 1}, rows, seed))
+        self._port: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the venue and its feed."""
+        self._serving = asyncio.create_task(self._serve())
+        base = f"{LOOPBACK}:{await self._port}/{_DIALECT.name}"
+        venue = {"protocol": _DIALECT.name, "socket": f"ws://{base}", "rest": f"http://{base}", "pace": 0}
+        environment = {
+            **self._stand.links.environment("live"),
+            "TAPEHOUSE_VENUES": json.dumps({self.venue: venue}),
+            "TAPEHOUSE_FEED__GAP_GRACE_S": "0.5",
+        }
+        symbols = ",".join(sorted({stream.symbol for stream in self._streams}))
+        self._stand.stack.add(feed_part(self.venue, symbols, self._stand.settings, environment, self._name))
+        await self._stand.stack.start(self._name)
+
+    async def ended(self) -> None:
+        """Return when the feed says that it has all trades and that none is missing."""
+        await self._market.done.wait()
+        last = dict(self._trades.group_by("symbol").agg(pl.col("seq").max()).iter_rows())
+        async with Bus.opened(self._stand.settings, "admin") as bus:
+            state = await bus.state()
+            while True:
+                saved = await state.get(f"checkpoint.live.{word(self.venue)}")
+                tracks = {track["symbol"]: track for track in saved["tracks"]} if saved else {}
+                if all(
+                    symbol in tracks and tracks[symbol]["last"] == seq and not tracks[symbol]["holes"]
+                    for symbol, seq in last.items()
+                ):
+                    return
+                await asyncio.sleep(_LOOK_S)
+
+    async def finish(self) -> None:
+        """The same."""
+        await self.ended()
+
+    def expected(self) -> Expected:
+        """The venue's trades; when they were received depends on the faults."""
+        rows = self._trades.select(
+            ts_event=pl.col("ts").cast(TIME),
+            ts_recv=pl.col("ts").cast(TIME),
+            venue=pl.lit(self.venue),
+            symbol="symbol",
+            seq="seq",
+            price="price",
+            size="size",
+            side="side",
+            flags=pl.lit(0, pl.Int16),
+            exchange=pl.lit(None, pl.String),
+            conditions=pl.lit(None, pl.String),
+        ).select(TRADES.names)
+        columns = tuple(name for name in TRADES.names if name != "ts_recv")
+        return Expected(rows, rows.clear(), columns)
+
+    async def close(self) -> None:
+        """End the feed, then the venue."""
+        await self._stand.stack.stop(self._name)
+        if self._serving:
+            self._serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._serving
+
+    async def _serve(self) -> None:
+        async with Replay([self._market]).serving(LOOPBACK, 0) as port:
+            self._port.set_result(port)
+            await asyncio.Event().wait()
+
+
+def _sent(trades: pl.DataFrame, venue: str) -> Batch:
+    """The trades as the venue sends them, so many a second."""
+    rows = trades.height
+    return Batch(
+        TRADES,
+        venue,
+        rows,
+        {
+            "ts_event": trades["ts"].to_numpy(),
+            "ts_recv": np.arange(rows) * (SECOND // _PACE) + SECOND,
+            "symbol": Strings.of(trades["symbol"].to_list()),
+            "seq": trades["seq"].cast(pl.Int64).to_numpy(),
+            "price": trades["price"].to_numpy(),
+            "size": trades["size"].to_numpy(),
+            "side": trades["side"].to_numpy(),
+            "flags": np.zeros(rows, np.int16),
+            "exchange": Strings.constant(None, rows),
+            "conditions": Strings.constant(None, rows),
+        },
+    )
