@@ -14,6 +14,7 @@ test: setup
 drill: setup
 	.venv/bin/tapehouse drill $(ARGS)
 	.venv/bin/tapehouse drill --together $(ARGS)
+	.venv/bin/pytest -m long
 
 lint: setup
 	.venv/bin/ruff format --check

@@ -8,14 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from tapehouse.batch import Batch, Strings
+from tapehouse.batch import Batch, Lists, Strings
 
 
 def rows_of(batch: Batch) -> Iterator[dict[str, Any]]:
-    """One dict a row, for kinds without lists."""
+    """One dict a row."""
     columns: dict[str, list[Any]] = {}
     for name, data in batch.columns.items():
-        columns[name] = list(data.to_list()) if isinstance(data, Strings) else batch.array(name).tolist()
+        if isinstance(data, Strings):
+            columns[name] = list(data.to_list())
+        elif isinstance(data, Lists):
+            columns[name] = [data.row(place).tolist() for place in range(batch.rows)]
+        else:
+            columns[name] = data.tolist()
     for values in zip(*columns.values(), strict=True):
         yield dict(zip(columns, values, strict=True))
 

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from ingest.feeds.dialect import Past, Recorded
+from ingest.feeds.rendering import decimal, rows_of
 from ingest.feeds.venue import Stream
 from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch
@@ -18,7 +19,6 @@ from tapehouse.clock import MILLISECOND
 _KINDS = {"trade": "trades", "bookTicker": "quotes", "depth": "depth"}
 _STREAM = re.compile(rb'\{"stream":"([^"@]+)@([a-zA-Z]+)')
 _TRADE_ID = re.compile(rb'"t":(\d+)')
-_PLAIN = ".15g"
 
 
 def head_of(message: bytes) -> bytes:
@@ -76,10 +76,8 @@ class BinanceDialect:
         yield from sorted(rows, key=lambda row: row.at_ns)
 
     def _rows(self, batch: Batch) -> Iterator[Recorded]:
-        columns = {name: _values(batch, name) for name in batch.columns}
         event = next(event for event, kind in _KINDS.items() if kind == batch.kind.name)
-        for place in range(batch.rows):
-            row = {name: values[place] for name, values in columns.items()}
+        for row in rows_of(batch):
             stream = Stream(batch.kind.name, row["symbol"])
             data = getattr(self, f"_{batch.kind.name}")(row)
             if row.get("snapshot"):
@@ -91,16 +89,16 @@ class BinanceDialect:
     def _trades(self, row: dict[str, Any]) -> dict[str, Any]:
         ms = row["ts_event"] // MILLISECOND
         return {
-            "e": "trade", "E": ms, "T": ms, "s": row["symbol"], "t": row["seq"], "p": _text(row["price"]),
-            "q": _text(row["size"]), "X": "MARKET", "m": row["side"] < 0,
+            "e": "trade", "E": ms, "T": ms, "s": row["symbol"], "t": row["seq"], "p": decimal(row["price"]),
+            "q": decimal(row["size"]), "X": "MARKET", "m": row["side"] < 0,
         }  # fmt: skip
 
     def _quotes(self, row: dict[str, Any]) -> dict[str, Any]:
         ms = row["ts_event"] // MILLISECOND
         timed = {"e": "bookTicker", "T": ms, "E": ms} if self._futures else {}
         return {
-            **timed, "u": row["seq"], "s": row["symbol"], "b": _text(row["bid"]), "B": _text(row["bid_size"]),
-            "a": _text(row["ask"]), "A": _text(row["ask_size"]),
+            **timed, "u": row["seq"], "s": row["symbol"], "b": decimal(row["bid"]), "B": decimal(row["bid_size"]),
+            "a": decimal(row["ask"]), "A": decimal(row["ask_size"]),
         }  # fmt: skip
 
     def _depth(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -116,23 +114,9 @@ class BinanceDialect:
         }  # fmt: skip
 
 
-def _values(batch: Batch, name: str) -> list[Any]:
-    data = batch.columns[name]
-    if hasattr(data, "to_list"):
-        return list(data.to_list())
-    if hasattr(data, "row"):
-        return [data.row(place).tolist() for place in range(batch.rows)]
-    return list(data.tolist())
-
-
-def _text(number: float) -> str:
-    """A decimal as the venue writes it; an absent one is 0."""
-    return "0" if number != number else format(number, "f") if abs(number) < 1e-4 else format(number, _PLAIN)
-
-
 def _levels(row: dict[str, Any], side: str) -> list[list[str]]:
     prices, sizes = row[f"{side}_prices"], row[f"{side}_sizes"]
-    return [[_text(price), _text(size)] for price, size in zip(prices, sizes, strict=True)]
+    return [[decimal(price), decimal(size)] for price, size in zip(prices, sizes, strict=True)]
 
 
 def _trades(messages: Iterable[bytes]) -> bytes:

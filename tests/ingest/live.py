@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingest.feeds.dialect import Dialect, Recorded
+from ingest.feeds.rendering import rows_of
 from ingest.feeds.replay import Market, Replay
 from ingest.feeds.replay_faults import Faults
 from ingest.feeds.venue import Venue
 from ingest.feeds.venues import VENUES
 from ingest.livefeed import LiveFeed
 from ingest.quarantine import Entry, Quarantine
-from tapehouse.batch import Batch, Lists, Strings
+from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus
 from tapehouse.health import Health
 from tapehouse.settings import Settings, VenueAt
@@ -96,7 +97,7 @@ class Live:
         """All rows in the stream by kind, in its order."""
         found: dict[str, list[dict[str, Any]]] = defaultdict(list)
         for batch in await self.batches():
-            found[batch.kind.name] += as_rows(batch)
+            found[batch.kind.name] += rows_of(batch)
         return found
 
     async def quarantined(self) -> list[Entry]:
@@ -115,16 +116,3 @@ async def live(
     """The venue, for as long as the context lasts; the feed is started inside."""
     async with Replay([market]).serving("127.0.0.1", 0) as port:
         yield Live(settings, market, port, symbols, venue or VENUES[market.dialect.name])
-
-
-def as_rows(batch: Batch) -> list[dict[str, Any]]:
-    """One dict a row."""
-    columns: dict[str, list[Any]] = {}
-    for name, data in batch.columns.items():
-        if isinstance(data, Strings):
-            columns[name] = list(data.to_list())
-        elif isinstance(data, Lists):
-            columns[name] = [data.row(place).tolist() for place in range(batch.rows)]
-        else:
-            columns[name] = data.tolist()
-    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

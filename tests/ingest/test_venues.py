@@ -11,6 +11,7 @@ import pytest
 
 from ingest.feeds.dialect import Dialect
 from ingest.feeds.dialects import DIALECTS
+from ingest.feeds.rendering import rows_of
 from ingest.feeds.venues import VENUES
 from ingest.numbering import BY_TIME
 from tapehouse.batch import Batch, Strings
@@ -18,7 +19,7 @@ from tapehouse.clock import MILLISECOND, SECOND, parse_ns
 from tapehouse.model import QUOTES, TRADES
 from tapehouse.settings import Feed, Settings
 from tests.broker import Broker
-from tests.ingest.live import Live, as_rows, live, market
+from tests.ingest.live import Live, live, market
 
 START = parse_ns("2024-08-08T12:00:00Z")
 ROWS = 2_000
@@ -98,12 +99,12 @@ async def all_trades(at: Live) -> bool:
 
 
 def assert_same_trades(rows: dict[str, list[dict[str, Any]]], dialect: Dialect) -> None:
-    assert Counter(map(trade, rows["trades"])) == Counter(map(trade, as_rows(trades(dialect))))
+    assert Counter(map(trade, rows["trades"])) == Counter(map(trade, rows_of(trades(dialect))))
 
 
 def assert_quotes_once(rows: dict[str, list[dict[str, Any]]], dialect: Dialect) -> None:
     """No quote is there twice, or as it was not sent."""
-    assert not Counter(map(quote, rows["quotes"])) - Counter(map(quote, as_rows(quotes(dialect))))
+    assert not Counter(map(quote, rows["quotes"])) - Counter(map(quote, rows_of(quotes(dialect))))
 
 
 async def quotes_there_or_in_gaps(at: Live, unseen: int = 0, *, to_the_end: bool = True) -> bool:
@@ -116,7 +117,7 @@ async def quotes_there_or_in_gaps(at: Live, unseen: int = 0, *, to_the_end: bool
     found = set(map(quote, rows["quotes"]))
     by_id = at.venue.numbering["quotes"] != BY_TIME
     gaps = [gap for gap in rows["gaps"] if gap["kind"] == "quotes" and not gap["closed"]]
-    source = as_rows(quotes(at.market.dialect))
+    source = list(rows_of(quotes(at.market.dialect)))
     last = {row["symbol"]: row["seq"] for row in source if to_the_end or quote(row) in found}
     unrecorded = [
         row

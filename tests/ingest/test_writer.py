@@ -159,7 +159,7 @@ async def test_a_writer_cancelled_at_any_moment_loses_and_doubles_nothing(
 ) -> None:
     chance = random.Random(3)
     settings = settings.model_copy(
-        update={"writer": settings.writer.model_copy(update={"commit_bytes": 20_000})}
+        update={"writer": settings.writer.model_copy(update={"commit_bytes": 20_000, "lease_s": 10.0})}
     )
     batches = [_batch(TRADES, 50, number, venue) for number in range(120)]
     publishing = asyncio.create_task(_publish(feed, *batches))
@@ -504,7 +504,7 @@ async def test_questdb_killed_under_the_writer_loses_and_doubles_nothing(
 ) -> None:
     stack, settings = own_questdb
     settings = settings.model_copy(
-        update={"writer": settings.writer.model_copy(update={"commit_bytes": 20_000})}
+        update={"writer": settings.writer.model_copy(update={"commit_bytes": 20_000, "lease_s": 10.0})}
     )
     batches = [_batch(TRADES, 50, number, venue) for number in range(300)]
     async with _writing(settings) as task:

@@ -77,6 +77,8 @@ async def test_a_role_says_its_state_each_time_it_changes(ear: Ear, writer: Bus,
         "rows_s": 0.0,
         "lag_ms": None,
         "quarantined": 0,
+        "skew_ms": None,
+        "gaps": 0,
     }
     health.waiting("for the lease")
     await ear.until(state="waiting", detail="for the lease")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,20 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     platform = Up(tmp_path_factory.mktemp("system") / "home")
     yield platform
     platform.stop()
+
+
+@pytest.fixture
+def starts() -> Iterator[Callable[..., Up]]:
+    """Starts platforms as `Up` does; those that a test leaves running are stopped."""
+    started: list[Up] = []
+
+    def start(*words: object, **settings: str) -> Up:
+        started.append(Up(*words, **settings))  # type: ignore[arg-type]
+        return started[-1]
+
+    yield start
+    for platform in started:
+        platform.stop()
 
 
 @pytest.fixture(scope="session")

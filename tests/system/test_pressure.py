@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import time
@@ -24,7 +23,6 @@ _SPARE_MB = 150
 _LATE_S = 3
 _DISK = 2**30
 _KEPT = 32 * 2**20
-_FULL = re.compile("No space left|DISK FULL")
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +80,13 @@ def _rows(up: Up) -> int:
         return int(reader.fetch("SELECT count() FROM trades")[0][0])
 
 
-def _assert_well(up: Up, before: dict[str, int]) -> None:
-    """All is ready again, nothing was started again, no memory was filled, and every tick is there once."""
+def _assert_well(up: Up, before: dict[str, int], besides: str = "") -> None:
+    """All is ready again, nothing (`besides` one part) was started again, no memory was filled, and every tick
+    is there once."""
     up.until(lambda: up.status()["ready"], "every part to be ready again", 120)
     more = _rows(up)
     up.until(lambda: _rows(up) > more, "more rows", 60)
-    assert [part["restarts"] for part in up.parts()] == [0] * len(up.parts())
+    assert {part["name"] for part in up.parts() if part["restarts"]} <= {besides}
     after = _own_mb(up)
     assert {name: mb for name, mb in after.items() if mb > before[name] + _SPARE_MB} == {}
     with QuestReader(load(up.home).questdb) as reader:
@@ -142,21 +141,6 @@ def test_questdb_stopped_and_the_stream_full(pressed: Up) -> None:
     _assert_well(pressed, before)
 
 
-def test_the_disk_of_questdb_full(pressed: Up, home: Path, tmp_path: Path) -> None:
-    before = _warm(pressed)
-    file = tmp_path / "old.csv"
-    # A day each: a new partition wants new room.
-    rows = [f"2024-01-{1 + row % 28:02d}T00:00:{row // 28:02d}Z,A,100,1" for row in range(28 * 20)]
-    file.write_text("\n".join(["ts_event,symbol,price,size", *sorted(rows)]) + "\n")
-    with _filled(Home(home).data("questdb"), 0):
-        ingest = pressed.start("ingest", str(file), "--venue", "old")
-        pressed.until(lambda: _FULL.search(_said(pressed)["writer"]) is not None, "the writer to say why", 60)
-    said, _ = ingest.communicate(timeout=180)
-    assert ingest.returncode == 0, said.decode()
-    assert pressed.query("trades", "A", "old", "2024-01-01", "2024-02-01").height == len(rows)
-    _assert_well(pressed, before)
-
-
 def test_the_disk_of_nats_nearly_full(pressed: Up, home: Path) -> None:
     before = _warm(pressed)
     questdb = pressed.pid("questdb")
@@ -169,3 +153,22 @@ def test_the_disk_of_nats_nearly_full(pressed: Up, home: Path) -> None:
         finally:
             os.kill(questdb, signal.SIGCONT)
     _assert_well(pressed, before)
+
+
+@pytest.mark.long
+def test_the_disk_of_questdb_full(pressed: Up, home: Path, tmp_path: Path) -> None:
+    """QuestDB suspends the table, or its process ends where a page it has mapped finds no room: both are met."""
+    before = _warm(pressed)
+    file = tmp_path / "old.csv"
+    # A day each: a new partition wants new room.
+    rows = [f"2024-01-{1 + row % 28:02d}T00:00:{row // 28:02d}Z,A,100,1" for row in range(28 * 20)]
+    file.write_text("\n".join(["ts_event,symbol,price,size", *sorted(rows)]) + "\n")
+    with _filled(Home(home).data("questdb"), 0):
+        ingest = pressed.start("ingest", str(file), "--venue", "old")
+        pressed.until(
+            lambda: _said(pressed)["writer"].startswith("waiting questdb"), "the writer to wait", 60
+        )
+    said, _ = ingest.communicate(timeout=180)
+    assert ingest.returncode == 0, said.decode()
+    assert pressed.query("trades", "A", "old", "2024-01-01", "2024-02-01").height == len(rows)
+    _assert_well(pressed, before, besides="questdb")
