@@ -48,6 +48,8 @@ _INBOX = 20_000
 _HELD_S = 1.0
 _SAVE_EVERY_S = 0.5
 _SAY_EVERY_S = 0.5
+_LEASE_S = 120
+"""Longer than NATS is away: what waits in memory would be lost with the process. A dead owner's is taken at once."""
 _log = structlog.get_logger()
 
 
@@ -94,7 +96,7 @@ class LiveFeed:
         self._state = await self._bus.state()
         self._health.waiting("until no other feed has the venue")
         async with (
-            Lease(self._state, f"feed.{word(self._name)}", self._settings.writer.lease_s) as lease,
+            Lease(self._state, f"feed.{word(self._name)}", _LEASE_S) as lease,
             aiohttp.ClientSession(trust_env=True) as session,
             Publisher(self._bus) as self._publisher,
         ):

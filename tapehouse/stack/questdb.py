@@ -46,7 +46,7 @@ def part(home: Home, ports: Ports) -> Part:
 
     return Part(
         name=NAME,
-        command=command(data),
+        command=command(data, home.log(NAME).with_name("questdb-crash-%p.log")),
         answers=answers,
         address=f"http://{LOOPBACK}:{http} pg://{LOOPBACK}:{pg}",
         environment=environment(home, http, pg),
@@ -58,14 +58,18 @@ def part(home: Home, ports: Ports) -> Part:
     )
 
 
-def command(data: Path) -> tuple[str, ...]:
-    """The command line. Raises StackError where there is no Java or no jar."""
+def command(data: Path, crashes: Path) -> tuple[str, ...]:
+    """The command line; `crashes` is where Java writes why it crashed.
+
+    Raises StackError where there is no Java or no jar.
+    """
     program, version = java.find()
     newer = (f"--enable-native-access={_MODULE}", "--sun-misc-unsafe-memory-access=allow")
     return (
         program,
         "-Xmx1g",
         "-XX:+UseParallelGC",
+        f"-XX:ErrorFile={crashes}",
         "-XX:+UnlockExperimentalVMOptions",
         f"--add-exports=java.base/jdk.internal.vm={_MODULE}",
         f"--add-opens=java.base/java.lang={_MODULE}",
