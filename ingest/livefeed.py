@@ -90,6 +90,12 @@ class LiveFeed:
         self._taking = asyncio.Lock()
         self._losses: deque[tuple[int, Sequence[Stream], str]] = deque()
         self._reader = venue.reader(kinds)
+        self._lines: list[Line] = []
+
+    @property
+    def connections(self) -> int:
+        """How many stand now."""
+        return sum(line.up for line in self._lines)
 
     async def run(self) -> None:
         """Feed until cancelled."""
