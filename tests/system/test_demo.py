@@ -21,7 +21,8 @@ def ids(up: Up) -> pl.DataFrame:
         rows = reader.fetch(
             "SELECT symbol, count(), count_distinct(seq), max(seq) FROM trades WHERE venue = 'sim'"
         )
-    return pl.DataFrame(rows, orient="row", schema=["symbol", "rows", "ids", "last"])
+    whole = dict.fromkeys(("rows", "ids", "last"), pl.Int64)
+    return pl.DataFrame(rows, orient="row", schema={"symbol": pl.String, **whole})
 
 
 def drained(up: Up) -> bool:

@@ -19,7 +19,7 @@ from tests.system.up import TAPEHOUSE, Up
 SPAN = ("2013-10-01", "2013-11-01")
 PARTS = ("nats", "questdb", "writer", "feed", "sim", "live")
 SERVERS = ("nats", "questdb")
-BRIEF = ("--fault", "pause", "--fault", "cut", "--part", "nats", "--part", "questdb")
+OF_SERVERS = ("--part", "nats", "--part", "questdb")
 Drilled = Callable[..., dict[str, dict[str, Any]]]
 
 
@@ -58,16 +58,17 @@ def test_kill_of_a_part_loses_and_doubles_nothing(drilled: Drilled, part: str) -
     assert_harmless(drilled("--fault", "kill")[f"kill {part}"])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", SERVERS)
 def test_pause_of_a_part_loses_and_doubles_nothing(drilled: Drilled, part: str) -> None:
-    row = drilled(*BRIEF)[f"pause {part}"]
+    row = drilled("--fault", "pause", *OF_SERVERS)[f"pause {part}"]
     assert_harmless(row)
     assert row["outage_s"] >= row["seconds"]
 
 
 @pytest.mark.parametrize("part", SERVERS)
 def test_cut_of_the_connections_of_a_part_loses_and_doubles_nothing(drilled: Drilled, part: str) -> None:
-    row = drilled(*BRIEF)[f"cut {part}"]
+    row = drilled("--fault", "cut", *OF_SERVERS)[f"cut {part}"]
     assert_harmless(row)
     assert row["outage_s"] >= row["seconds"]
 

@@ -141,6 +141,7 @@ def test_questdb_stopped_and_the_stream_full(pressed: Up) -> None:
     _assert_well(pressed, before)
 
 
+@pytest.mark.long
 def test_the_disk_of_nats_nearly_full(pressed: Up, home: Path) -> None:
     before = _warm(pressed)
     questdb = pressed.pid("questdb")

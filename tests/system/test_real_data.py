@@ -87,7 +87,9 @@ def test_gold_bars_equal_the_vendors_and_identical_fills_are_kept(up: Up, data: 
     assert rows.select("ts_event", "price", "size").equals(source.select("ts_event", "price", "size"))
 
 
-@pytest.mark.parametrize(("name", "rows"), [("bac", 573_620), ("spy", 1_887_460)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("bac", 573_620), pytest.param("spy", 1_887_460, marks=pytest.mark.long)]
+)
 def test_equities_keep_every_row_and_give_the_bars_of_a_rebuild(
     up: Up, data: Path, name: str, rows: int
 ) -> None:
