@@ -113,7 +113,7 @@ class Chain:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, of JSON's types."""
-        return {"last": self.last, "ts": self.ts, "holes": [vars(hole) for hole in self.holes]}
+        return {"last": self.last, "ts": self.ts, "holes": [dict(vars(hole)) for hole in self.holes]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
@@ -187,7 +187,7 @@ class Rising:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, of JSON's types."""
-        return {"last": self.last, "ts": self.ts, "holes": [vars(hole) for hole in self.holes]}
+        return {"last": self.last, "ts": self.ts, "holes": [dict(vars(hole)) for hole in self.holes]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken; what came before is a repeat."""

@@ -69,8 +69,13 @@ class Healing:
         self._book_again: dict[str, tuple[int, float]] = {}
         self._grace_ns = int(settings.gap_grace_s * SECOND)
         self._wake = asyncio.Event()
-        self.open = 0
-        """Gaps found and not closed."""
+        self._telling = asyncio.Lock()
+        self._given_up = 0
+
+    @property
+    def open(self) -> int:
+        """Gaps told of since the process began, or taken over, and not closed."""
+        return self._given_up + sum(hole.declared and bool(hole.left) for _, _, hole in self._tracks.holes())
 
     @property
     def undeclared(self) -> bool:
@@ -100,8 +105,11 @@ class Healing:
                 elif not hole.left and hole.declared:
                     await self._declare(kind, symbol, hole)
                     self._tracks.forget(kind, symbol, hole)
-                elif not hole.left or (hole.declared and (kind != "trades" or hole.tries > len(_AGAIN_S))):
+                elif not hole.left:
                     self._tracks.forget(kind, symbol, hole)
+                elif hole.declared and (kind != "trades" or hole.tries > len(_AGAIN_S)):
+                    self._tracks.forget(kind, symbol, hole)
+                    self._given_up += 1
             await asyncio.sleep(_LOOK_S)
 
     async def _ask(self) -> None:
@@ -191,13 +199,10 @@ class Healing:
             self._book_again[symbol] = tries + 1, time.monotonic() + pause_s
 
     async def _declare(self, kind: str, symbol: str, hole: Hole) -> None:
-        """Write a hole's row in `gaps`: as it is now."""
-        if not hole.declared:
-            self.open += 1
-        if not hole.left:
-            self.open -= 1
-        await self._publish(_row(self._name, kind, symbol, hole))
-        hole.declared = True
+        """Write a hole's row in `gaps`: as it is now, and one after the other, for the last one stands."""
+        async with self._telling:
+            await self._publish(_row(self._name, kind, symbol, hole))
+            hole.declared = True
         _log.info(
             "gap", venue=self._name, kind=kind, symbol=symbol, first=hole.first, last=hole.last,
             missing=hole.missing, closed=not hole.left, reason=hole.reason,

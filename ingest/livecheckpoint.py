@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -19,6 +19,15 @@ from tapehouse.model import GAPS
 from tapehouse.wire import unpack
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The tracks at a moment; the last sequence known to be in the stream, and the last ticket, then."""
+
+    seq: int
+    ticket: int
+    tracks: list[dict[str, Any]]
 
 
 class LiveCheckpoint:
@@ -56,18 +65,17 @@ class LiveCheckpoint:
         if count:
             _log.info("read again what a killed run published", venue=self._venue, messages=count)
 
-    async def save(self, tracks: Tracks, taking: asyncio.Lock) -> None:
-        """Move the checkpoint to what is handed over now, once that is acknowledged.
+    def taken(self, tracks: Tracks) -> Taken:
+        """The tracks as they are now; no rows may be between them and the publisher."""
+        return Taken(self._publisher.last_seq, self._publisher.handed_over - 1, tracks.state())
 
-        While `taking` is held no rows are between the tracks and the publisher.
-        """
-        async with taking:
-            seq, ticket, now = self._publisher.last_seq, self._publisher.handed_over - 1, tracks.state()
-        if ticket < 0:
+    async def save(self, taken: Taken) -> None:
+        """Move the checkpoint there, once all that was handed over by then is acknowledged."""
+        if taken.ticket < 0:
             return
-        await self._publisher.settle(ticket)
-        self._seq = max(self._seq, seq)
-        await self._put(now)
+        await self._publisher.settle(taken.ticket)
+        self._seq = max(self._seq, taken.seq)
+        await self._put(taken.tracks)
 
     async def _put(self, tracks: list[dict[str, Any]]) -> None:
         await self._state.put(self._key, {"created": self._created, "seq": self._seq, "tracks": tracks})

@@ -247,5 +247,7 @@ class LiveFeed:
         """Move the checkpoint now and then, never past a hole that is not in `gaps`."""
         while True:
             await asyncio.sleep(_SAVE_EVERY_S)
-            if not self._healing.undeclared:
-                await self._checkpoint.save(self._tracks, self._taking)
+            async with self._taking:
+                taken = None if self._healing.undeclared else self._checkpoint.taken(self._tracks)
+            if taken is not None:
+                await self._checkpoint.save(taken)

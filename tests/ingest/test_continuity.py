@@ -142,3 +142,13 @@ def test_a_row_fills_what_it_covers_of_a_hole(before: int, seq: int, left: list[
     hole = Hole(4, 9, 0, 0, True, "skipped", 0, left=[(4, 9)])
     assert hole.fill(before, seq) == (left != [(4, 9)])
     assert hole.left == left
+
+
+def test_a_saved_state_stays_as_it_was_when_holes_are_filled_later() -> None:
+    chain = Chain(counted=True)
+    sift(chain, [1, 5])
+    saved = chain.state()
+    sift(chain, [2, 3, 4])
+    again = Chain(counted=True)
+    again.restore(saved)
+    assert spans(again) == [(2, 4)]
