@@ -50,14 +50,20 @@ class Lease:
         self._asked = 0.0
         """When the last move that succeeded was asked for."""
         self._me = _me()
+        self._replacing: asyncio.Future[int] | None = None
+        """The last write of the key: it may arrive though nobody waits for its answer any more."""
         self._renewal: asyncio.Task[None] | None = None
         self.lost = asyncio.Event()
         self.owner: dict[str, Any] | None = None
         """Who holds the lease while we wait for it."""
 
     async def __aenter__(self) -> Self:
-        while not await self._claimed():
-            pass
+        try:
+            while not await self._claimed():
+                pass
+        except asyncio.CancelledError:
+            await self._give_back()
+            raise
         self._renewal = asyncio.create_task(self._renew())
         return self
 
@@ -66,16 +72,26 @@ class Lease:
             self._renewal.cancel()
             await asyncio.gather(self._renewal, return_exceptions=True)
         if not self.lost.is_set():
-            try:
-                async with asyncio.timeout(2):
-                    # The renewal may have been cut off between its sending and its answer.
-                    owner, revision = await self._state.get_revised(self._key)
-                    if owner == self._me:
-                        await self._state.replace(self._key, None, revision)
-            except (NatsError, TimeoutError) as reason:
-                _log.warning(
-                    "lease not given back, it runs out by itself", key=self._key, reason=repr(reason)
-                )
+            await self._give_back()
+
+    async def _give_back(self) -> None:
+        """So that the next owner need not wait for our lease to run out; also what was claimed while cut off."""
+        if self._replacing is None:
+            return
+        try:
+            async with asyncio.timeout(2):
+                await asyncio.gather(self._replacing, return_exceptions=True)
+                owner, revision = await self._state.get_revised(self._key)
+                if owner == self._me:
+                    await self._state.replace(self._key, None, revision)
+        except (NatsError, TimeoutError) as reason:
+            _log.warning("lease not given back, it runs out by itself", key=self._key, reason=repr(reason))
+
+    async def _replace(self, revision: int) -> int:
+        self._replacing = asyncio.ensure_future(self._state.replace(self._key, self._me, revision))
+        # A write that fails when nobody waits for it any more is no news.
+        self._replacing.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(self._replacing)
 
     async def _claimed(self) -> bool:
         try:
@@ -96,7 +112,7 @@ class Lease:
                 return False
         self._asked = asyncio.get_running_loop().time()
         try:
-            self._revision = await self._state.replace(self._key, self._me, revision)
+            self._revision = await self._replace(revision)
         except KeyWrongLastSequenceError:
             return False
         self.owner = None
@@ -133,7 +149,7 @@ class Lease:
     async def _move(self) -> bool:
         """Move the key, and whether it is still ours."""
         try:
-            self._revision = await self._state.replace(self._key, self._me, self._revision)
+            self._revision = await self._replace(self._revision)
         except KeyWrongLastSequenceError:
             # Ours still when it was our own renewal whose answer was lost.
             owner, self._revision = await self._state.get_revised(self._key)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -48,6 +49,19 @@ async def _stranger(state: State, name: str) -> dict[str, Any]:
     owner = {"host": "elsewhere", "pid": os.getpid(), "born": "1", "token": "x"}
     await state.put(f"lease.{name}", owner)
     return owner
+
+
+async def test_a_claimant_cut_off_at_any_moment_holds_up_nobody(state: State, venue: str) -> None:
+    chance = random.Random(8)
+    for _ in range(60):
+        claiming = asyncio.create_task(Lease(state, venue, _LONG_S).__aenter__())
+        await asyncio.wait((claiming,), timeout=chance.random() * 0.004)
+        claiming.cancel()
+        (end,) = await asyncio.gather(claiming, return_exceptions=True)
+        if isinstance(end, Lease):
+            await end.__aexit__()
+        owner = await state.get(f"lease.{venue}")
+        assert owner is None
 
 
 async def test_of_many_claimants_one_has_it_at_a_time_and_each_in_its_turn(state: State, venue: str) -> None:
