@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("ingest", "visible_latency", "views", "parse", "feed", "soak", "help")
+NAMES = ("ingest", "visible_latency", "views", "parse", "feed", "soak", "features", "help")
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = f"""# Results
 

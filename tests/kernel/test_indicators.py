@@ -24,7 +24,7 @@ def theirs(bars: Bars) -> dict[str, Doubles]:
     """What TA-Lib gives for the whole of `bars`."""
     high, low, close = (bars[name].copy() for name in ("high", "low", "close"))
     upper, middle, lower = talib.BBANDS(close, 20, 2, 2)
-    slow_k, slow_d = talib.STOCH(high, low, close, 14, 3, 0, 3, 0)
+    slow_k, slow_d = talib.STOCH(high, low, close, 14, 3, slowd_period=3)
     macd, signal, histogram = talib.MACD(close, 12, 26, 9)
     return {
         "return": talib.ROCP(close, 1),
@@ -51,7 +51,7 @@ def theirs(bars: Bars) -> dict[str, Doubles]:
 @pytest.mark.parametrize("name", theirs(walk(100)))
 def test_a_number_is_talibs_from_the_first_bar_that_has_it(name: str) -> None:
     bars = walk(3_000)
-    found = compute(bars, MINUTES)[name]
+    found: Doubles = compute(bars, MINUTES)[name]
     # TA-Lib's running sums of squares make its bands exact to about 1e-8.
     loose = 1e-6 if name.startswith("bollinger") else 1e-9
     np.testing.assert_allclose(found, theirs(bars)[name], rtol=loose, atol=1e-9)
@@ -76,7 +76,7 @@ def by_hand() -> Bars:
 
 
 NAN = math.nan
-BY_HAND = {
+BY_HAND: dict[str, list[float]] = {
     "return": [NAN, 2 / 11, -1 / 13, 3 / 12],
     "log_return": [NAN, math.log(13 / 11), math.log(12 / 13), math.log(15 / 12)],
     "true_range": [NAN, 4, 1, 4],
