@@ -55,6 +55,10 @@ class Pull:
         """Reset the consumer: the next message is the first at or above `seq`. Then ask for messages."""
         await self.stop()
         await self._bus.js.reset_consumer(self._stream, self._consumer, seq)
+        await self.listen()
+
+    async def listen(self) -> None:
+        """Ask for messages of a consumer that has delivered none since it was made or reset."""
         self._queue.clear()
         self._owed, self._expected, self._broken = 0, 1, None
         self._inbox = self._bus.client.new_inbox()

@@ -41,16 +41,16 @@ async def purge(bus: Bus, state: State, sharding: Sharding) -> None:
         trail = Floor.read(await state.get(floor_key(shard)), sharding.created_ns).trail
         if await last_of(bus, subjects(shard)) > trail:
             lowest.append(trail)
-    lowest += [await _done_with(bus, consumer) for consumer in await _consumers(bus)]
+    lowest += [await _done_with(bus, consumer) for consumer in await _durable(bus)]
     if min(lowest) > 0:
         await bus.js.purge_stream(TICKS, seq=min(lowest) + 1)
 
 
-async def _consumers(bus: Bus) -> list[ConsumerInfo]:
+async def _durable(bus: Bus) -> list[ConsumerInfo]:
     found: list[ConsumerInfo] = []
     while page := await bus.js.consumers_info(TICKS, offset=len(found)):
         found += page
-    return found
+    return [consumer for consumer in found if consumer.config.durable_name]
 
 
 async def _done_with(bus: Bus, consumer: ConsumerInfo) -> int:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from tapehouse import barkernel, barrings, barstate
 from tapehouse.barstate import BAR, BUCKET, COUNT, LATEST, State
-from tapehouse.batch import Batch, Strings
-from tapehouse.clock import INTERVALS
+from tapehouse.batch import Batch, ColumnData, Strings
+from tapehouse.clock import DAY, INTERVALS
+from tapehouse.model import TRADES
 
 RINGS: dict[str, int] = {
     "15s": 120,
@@ -39,6 +40,7 @@ _TOUCHED = 2**16
 _VENUES = 256
 _NEVER = np.iinfo(np.int64).max
 NAMES = tuple(INTERVALS)
+_APPLIED = ("ts_event", "ts_recv", "seq", "price", "size", "side", "flags")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,18 @@ class Changes:
     symbols: NDArray[np.int64]
     intervals: NDArray[np.int8]
     final: NDArray[np.bool_]
+    moved: NDArray[np.int64]
+    """The symbols whose last price may have changed."""
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a store holds of a symbol: BAR [n] and the interval of each, ascending within each interval."""
+
+    bars: NDArray[Any]
+    intervals: NDArray[np.int8]
+    latest: NDArray[Any]
+    """LATEST []."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,16 @@ class Mark:
     symbol: int
     start_ns: int
     end_ns: int
+
+
+@dataclass
+class _Ended:
+    """Bars of one interval from `since` to `before` that are final and not all told: symbols up to `at` are."""
+
+    interval: int
+    since: int
+    before: int
+    at: int = 0
 
 
 class Bars:
@@ -74,6 +98,7 @@ class Bars:
         self._max = max_symbols
         self._numbers: dict[str, dict[str, int]] = {}
         self._of_venue: dict[str, list[int]] = {}
+        self._ended: dict[str, list[_Ended]] = {}
         self.state = State(
             open=np.zeros((max_symbols, COUNT), BAR),
             now=np.zeros((max_symbols, COUNT), BUCKET),
@@ -132,19 +157,11 @@ class Bars:
         to be in what was restored, but for seqs above.
         """
         ts = batch.array("ts_event")
-        return barkernel.apply(
-            self.state,
-            self._numbers_of(batch.venue, batch.strings("symbol"), ts),
-            ts,
-            batch.array("ts_recv"),
-            batch.array("seq"),
-            batch.array("price"),
-            batch.array("size"),
-            batch.array("side"),
-            batch.array("flags"),
-            first,
-            contained,
-        )
+        numbers = self._numbers_of(batch.venue, batch.strings("symbol"), ts)
+        columns = (_flat(numbers), *(_flat(batch.array(name)) for name in _APPLIED))
+        row = int(barkernel.apply(self.state, *columns, first, contained))  # type: ignore[arg-type, call-arg]
+        self.refused += int(np.count_nonzero(numbers[first:row] < 0))
+        return row
 
     def _numbers_of(self, venue: str, symbols: Strings, ts: NDArray[np.int64]) -> NDArray[np.int64]:
         known = self._numbers.setdefault(venue, {})
@@ -153,8 +170,6 @@ class Bars:
             rows = symbols.codes == code
             if rows.any():
                 numbers[code] = self.admit(venue, symbols.values[code], int(ts[np.argmax(rows)]))
-                if numbers[code] < 0:
-                    self.refused += int(np.count_nonzero(rows))
         of_rows: NDArray[np.int64] = numbers[symbols.codes]
         return of_rows
 
@@ -170,18 +185,28 @@ class Bars:
         place = self.venues.index(venue)
         limits = np.array([barstate.start(i, barstate.number(i, ts)) for i in range(COUNT)], np.int64)
         before = self.state.final_before[place]
+        symbols = self.known(venue)
+        ended = self._ended.setdefault(venue, [])
+        if not self._finish(symbols, ended):
+            return False
         if limits[0] <= before[0]:
             return True
-        symbols = self.known(venue)
         if barrings.seal(self.state, symbols, ts, 0) < len(symbols):
             return False
         for interval in np.flatnonzero(limits > before).tolist():
-            # A venue's first limit tells of nothing: what was before it was never open here.
-            if before[interval] and barrings.finish(self.state, symbols, interval, limits[interval], 0) < len(
-                symbols
-            ):
-                return False
+            # The limit moves first: what is taken before all is told is told as final.
+            ended.append(_Ended(interval, int(before[interval]), int(limits[interval])))
             before[interval] = limits[interval]
+        return self._finish(symbols, ended)
+
+    def _finish(self, symbols: NDArray[np.int64], ended: list[_Ended]) -> bool:
+        """Tell of what is final and not told yet; returns whether there was room for all."""
+        while ended:
+            one = ended[0]
+            one.at = barrings.finish(self.state, symbols, one.interval, one.since, one.before, one.at)
+            if one.at < len(symbols):
+                return False
+            del ended[0]
         return True
 
     @property
@@ -192,13 +217,14 @@ class Bars:
     def changes(self) -> Changes:
         """What changed since the last time this was asked."""
         most = int(self.state.counts[1]) + COUNT * int(self.state.counts[0])
+        moved = self.state.dirty_list[: self.state.counts[0]].copy()
         bars = np.empty(most, BAR)
         symbols = np.empty(most, np.int64)
         intervals = np.empty(most, np.int8)
         count = barrings.gather(self.state, bars, symbols, intervals)
         bars, symbols, intervals = bars[:count], symbols[:count], intervals[:count]
         final = bars["ts"] < self.state.final_before[self.state.venue[symbols], intervals]
-        return Changes(bars, symbols, intervals, final)
+        return Changes(bars, symbols, intervals, final, moved)
 
     def marks(self) -> list[Mark]:
         """The symbols whose bars may lack rows, and of which times; they are marked no more."""
@@ -222,13 +248,43 @@ class Bars:
         bars = out[: barrings.read(self.state, symbol, at, out)]
         return bars, bars["ts"] < self.state.final_before[self.state.venue[symbol], at]
 
-    def restore(
-        self, symbol: int, ts: int, seq: int, bars: NDArray[Any], intervals: NDArray[np.int8]
-    ) -> None:
-        """Take over what the store holds of a symbol up to `seq`: BAR [n] ascending in each interval.
+    def restore(self, symbol: int, ts: int, cut: int, held: Held) -> bool:
+        """Take over what the store holds of a symbol up to the seq `cut`: later trades are added after.
 
-        `ts`: its open buckets hold it, or later ones that are open already. Take `changes` before.
+        `ts`: its open buckets hold it, or later ones that are open already. Returns whether it was done:
+        where not, take `changes` and ask again.
         """
-        self.state.seeded[symbol] = seq
-        self.state.latest["seq"][symbol] = max(seq, -1)
-        barrings.restore(self.state, symbol, ts, bars, intervals)
+        if self.state.counts[1] + self.state.ring.shape[1] > len(self.state.touched):
+            return False
+        self.state.seeded[symbol] = cut
+        if held.latest["ts_event"] or not self.state.latest[symbol]["ts_event"]:
+            self.state.latest[symbol] = held.latest
+        self.state.latest["seq"][symbol] = cut
+        barrings.restore(self.state, symbol, ts, held.bars, held.intervals)
+        return True
+
+
+def _flat(column: NDArray[Any]) -> NDArray[Any]:
+    """A column as the kernel is compiled for: one after the other, and read-only as messages are."""
+    flat = np.ascontiguousarray(column).view()
+    flat.flags.writeable = False
+    return flat
+
+
+def compile_kernel() -> None:
+    """Compile what is compiled when first called, or load what was: seconds the first time on a machine."""
+    bars = Bars(1)
+    columns: dict[str, ColumnData] = {
+        **{name: np.array([DAY]) for name in ("ts_event", "ts_recv", "seq")},
+        "symbol": Strings.constant("", 1),
+        "price": np.ones(1),
+        "size": np.ones(1),
+        "side": np.ones(1, np.int8),
+        "flags": np.zeros(1, np.int16),
+    }
+    bars.apply(Batch(TRADES, "", 1, columns))
+    for day in (2, 3):
+        bars.seal("", day * DAY)
+    bars.changes()
+    held = bars.read(0, "1d")[0]
+    bars.restore(0, DAY, 1, Held(held, np.full(len(held), NAMES.index("1d"), np.int8), np.zeros((), LATEST)))

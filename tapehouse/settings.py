@@ -73,6 +73,22 @@ class Writer(_Part):
     lease_s: float = Field(10, gt=0)
 
 
+class BarMaker(_Part):
+    """The bars that are kept live."""
+
+    max_symbols: int = Field(5000, ge=1, le=1_000_000)
+    """Of one process; trades of further ones are counted and not taken. A symbol takes about 120 KB."""
+    grace_s: float = Field(2, ge=0)
+    """How long after its end, on the venue's event clock, a bar becomes final."""
+    frame_ms: int = Field(50, ge=0, le=1000)
+    """How often changes are told; 0: at once."""
+    rankings_s: float = Field(1, gt=0)
+    ranked: int = Field(100, ge=1)
+    """Symbols told of each measure of a ranking."""
+    rings: dict[str, int] = {}
+    """Closed bars kept, by interval, where not as usual."""
+
+
 class Simulator(_Part):
     """The simulated venue. Rates are a second; shares are of all ticks, 0 to 0.5."""
 
@@ -149,6 +165,7 @@ class Settings(BaseSettings):
     questdb: QuestDB = QuestDB()
     clickhouse: ClickHouse = ClickHouse()
     writer: Writer = Writer()
+    barmaker: BarMaker = BarMaker()
     simulator: Simulator = Simulator()
     feed: Feed = Feed()
     replay: Replay = Replay()

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 def command(roles: tuple[str, ...], home: Path | None) -> None:
     """Run roles in this process until it is told to stop.
 
-    ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), accounts
-    (account trades by request), sim (the simulated venue), feed:VENUE:SYMBOL,SYMBOL... (a live venue), or
-    replay:PATH or replay:VENUE/SYMBOL@START..END (captures, or what is stored, served as a venue). Where the
-    servers are and the passwords come from the home folder, tapehouse.toml or TAPEHOUSE_*.
+    ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), barmaker or
+    barmaker:N (live bars of their symbols), accounts (account trades by request), sim (the simulated venue),
+    feed:VENUE:SYMBOL,SYMBOL... (a live venue), or replay:PATH or replay:VENUE/SYMBOL@START..END (captures, or
+    what is stored, served as a venue). Where the servers are and the passwords come from the home folder,
+    tapehouse.toml or TAPEHOUSE_*.
     """
     import uvloop
 
@@ -65,10 +66,11 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
     from tapehouse.errors import UsageError
 
     name, _, place = role.partition(":")
-    if name == "writer":
+    if name in ("writer", "barmaker"):
         if place and not place.isdigit():
-            raise UsageError(f"writer: expected a number, was {place!r}")
-        return [_writers(settings, int(place) if place else None)]
+            raise UsageError(f"{name}: expected a number, was {place!r}")
+        work = _writers if name == "writer" else _bar_maker
+        return [work(settings, int(place) if place else None)]
     if role == "accounts":
         return [_accounts(settings)]
     if role == "sim":
@@ -79,8 +81,8 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
     if name == "replay" and place:
         return [_replay(settings, place)]
     raise UsageError(
-        "role: expected writer, writer:N, accounts, sim, feed:VENUE:SYMBOL,SYMBOL... or replay:PATH, "
-        f"was {role!r}"
+        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, sim, feed:VENUE:SYMBOL,SYMBOL... or "
+        f"replay:PATH, was {role!r}"
     )
 
 
@@ -127,6 +129,16 @@ async def _writers(settings: Settings, place: int | None) -> None:
     from ingest.writers import Writers
 
     await Writers(settings, place).run()
+
+
+async def _bar_maker(settings: Settings, place: int | None) -> None:
+    from ingest.barmaker import BarMaker
+    from tapehouse.bus import Bus
+    from tapehouse.health import Health
+
+    health = Health("barmaker", "all" if place is None else str(place))
+    async with Bus.opened(settings, "barmaker") as bus:
+        await health.alongside(bus, BarMaker(settings, bus, health, place).run())
 
 
 async def _accounts(settings: Settings) -> None:

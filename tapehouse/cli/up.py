@@ -88,9 +88,9 @@ async def _start(stack: Stack, home: Path, feeds: tuple[str, ...]) -> None:
     from tapehouse.stack.servers import asked_ports
 
     await start_servers(stack, home, asked_ports())
-    for role in ("writer", "accounts"):
+    for role in ("writer", "accounts", "barmaker"):
         stack.add(role_part(role, load(home)))
-    await stack.start("writer", "accounts")
+    await stack.start("writer", "accounts", "barmaker")
     for parts in phases(feeds, stack.home, load(home)):
         for part in parts:
             stack.add(part)

@@ -66,6 +66,7 @@ GRANTS: dict[str, Grant] = {
         publish=(
             "quarantine.>",
             "health.writer.>",
+            "bars.refused",
             "$KV.state.mark.>",
             "$KV.state.floor.>",
             "$KV.state.lease.>",
@@ -80,6 +81,25 @@ GRANTS: dict[str, Grant] = {
             "$JS.ACK.TICKS.>",
         )
     ),
+    "barmaker": Grant(
+        publish=(
+            "frames.*",
+            "health.barmaker.>",
+            # Answers, to those alone who may ask.
+            "_INBOX_gateway.>",
+            "_INBOX_monitor.>",
+            *_reads("KV_state"),
+            "$JS.API.STREAM.INFO.TICKS",
+            "$JS.API.STREAM.MSG.GET.TICKS",
+            "$JS.API.CONSUMER.CREATE.TICKS",
+            "$JS.API.CONSUMER.CREATE.TICKS.>",
+            "$JS.API.CONSUMER.INFO.TICKS.*",
+            "$JS.API.CONSUMER.DELETE.TICKS.*",
+            "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
+        ),
+        subscribe=("bars.>",),
+    ),
+    "gateway": Grant(publish=("bars.snapshot.*", "bars.features"), subscribe=("frames.>", "features.>")),
     "accounts": Grant(
         publish=(
             "ticks.account_trades.accounts.*",
@@ -105,8 +125,9 @@ GRANTS: dict[str, Grant] = {
             "$JS.API.CONSUMER.MSG.NEXT.QUARANTINE.*",
             "$JS.API.CONSUMER.DELETE.QUARANTINE.*",
             "$JS.ACK.QUARANTINE.>",
+            "bars.snapshot.*",
         ),
-        subscribe=("health.>",),
+        subscribe=("health.>", "frames.>"),
     ),
 }
 

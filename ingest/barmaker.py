@@ -1,0 +1,271 @@
+"""The bar maker: bars of all intervals from the stream, as it comes, and equal to what the store holds.
+
+At its start it notes the writers' floors, reads up to which seq each symbol has bars in the store, waits until
+all that the stream holds by then is stored, reads the bars up to those seqs, and follows the stream from the
+floors on: of the messages up to then the rows up to those seqs are in what was read, all others are added.
+So nothing is lost whenever it ends, and it needs no state of its own. Rows that cannot be added are dealt with in
+`ingest/barcorrections.py`; what changed is told by `ingest/barteller.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from ingest import sharding
+from ingest.barcorrections import Corrections, add_all, settled
+from ingest.barstore import AT_ONCE, PIECE, BarStore, folded
+from ingest.barteller import Teller
+from ingest.floor import Floor, floor_key
+from ingest.pull import Delivered, InterruptedPullError, Pull
+from ingest.purging import end, last_of
+from tapehouse.bars import RINGS, RINGS_LEAST, Bars, compile_kernel
+from tapehouse.bus import TICKS, Bus, State
+from tapehouse.clock import MILLISECOND, SECOND, now_ns
+from tapehouse.errors import ConnectError, TapehouseError, UsageError, WireError
+from tapehouse.health import Health
+from tapehouse.rankings import ranked
+from tapehouse.settings import Settings
+from tapehouse.wire import unpack
+
+_RETRY_S = (0.1, 0.5, 1, 2, 5)
+_TAKE_BYTES = 2**20
+_BEAT_S = 0.05
+_LOOK_S = 1.0
+_INACTIVE_S = 30.0
+_log = structlog.get_logger()
+
+
+class StaleBarsError(ConnectError):
+    """What is held cannot be gone on with: begin anew from the store."""
+
+
+class BarMaker:
+    """Bars of all symbols, or of those of one place among the shards. `run` ends when cancelled."""
+
+    def __init__(self, settings: Settings, bus: Bus, health: Health, place: int | None = None) -> None:
+        self._settings = settings
+        self._bus = bus
+        self._health = health
+        self._place = place
+        self._maker = "all" if place is None else str(place)
+        self._rings = {**RINGS, **settings.barmaker.rings}
+        for name, size in self._rings.items():
+            if name not in RINGS or size < RINGS_LEAST[name]:
+                least = " ".join(f"{name} {least}" for name, least in RINGS_LEAST.items())
+                raise UsageError(f"barmaker.rings: expected at least {least}, was {name} {size}")
+
+    async def run(self) -> None:
+        """Make bars until cancelled; every interruption is logged and begun again."""
+        await asyncio.to_thread(_compile)
+        state = await self._bus.state()
+        failures = 0
+        while True:
+            try:
+                await self._session(state)
+            except* (ConnectError, NatsError, OSError, TimeoutError, TapehouseError) as interruptions:
+                if interruptions.subgroup(UsageError):
+                    raise
+                reason = "; ".join(str(error) or repr(error) for error in interruptions.exceptions)
+            failures += 1
+            _log.warning("bars interrupted", maker=self._maker, reason=reason)
+            self._health.waiting(reason.splitlines()[0])
+            await self._bus.until_connected()
+            if self._health.moved():
+                failures = 0
+            await asyncio.sleep(_RETRY_S[min(failures, len(_RETRY_S) - 1)])
+
+    async def _session(self, state: State) -> None:
+        """From the store to the stream, for as long as that goes on without a break."""
+        settings = self._settings.barmaker
+        self._sharding = await sharding.read(state)
+        self._mine = self._shards()
+        self._created_ns = sharding.created_ns(await self._bus.js.stream_info(TICKS))
+        self._bars = Bars(settings.max_symbols, self._rings)
+        self._teller = Teller(settings, self._bus, self._bars, self._maker)
+        self._store = BarStore(self._settings.questdb, self._rings)
+        self._corrections = Corrections(self._bus, state, self._store, self._bars, self._teller)
+        self._heard: dict[str, float] = {}
+        try:
+            await self._seed(state)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow())
+                tasks.create_task(self._beat())
+                tasks.create_task(self._watch(state))
+                tasks.create_task(self._corrections.run())
+                tasks.create_task(self._teller.serve())
+        finally:
+            await asyncio.to_thread(self._store.reader.close)
+
+    def _shards(self) -> list[int]:
+        """The shards of this maker, the earlier ones too."""
+        count = self._sharding.present.count
+        if self._place is None:
+            return self._sharding.numbers
+        if self._place >= count:
+            raise UsageError(f"barmaker: expected a number below {count}, was {self._place}")
+        return [
+            number
+            for shards in self._sharding.generations
+            for place, number in enumerate(shards.numbers)
+            if place % count == self._place
+        ]
+
+    async def _seed(self, state: State) -> None:
+        self._health.waiting("reading the bars that are stored")
+        # Looked at first: a message that comes after it is behind it.
+        floors = [await end(self._bus)]
+        for shard in self._mine:
+            floor = Floor.read(await state.get(floor_key(shard)), self._sharding.created_ns).seq
+            if await last_of(self._bus, sharding.subjects(shard)) > floor:
+                floors.append(floor)
+        await settled(self._bus, state, self._store, min(floors))
+        venues = await asyncio.to_thread(self._store.venues)
+        self._contained = await end(self._bus)
+        await settled(self._bus, state, self._store, self._contained)
+        for name, venue in venues.items():
+            cuts = {symbol: seq for symbol, seq in venue.symbols.items() if self._is_mine(symbol)}
+            await self._restore(name, venue.last_ns, cuts)
+        self._bars.changes()
+        self._corrections.seq = min(floors)
+
+    def _is_mine(self, symbol: str) -> bool:
+        return self._place is None or self._sharding.present.of(symbol) in self._mine
+
+    async def _restore(self, venue: str, head_ns: int, cuts: dict[str, int]) -> None:
+        admitted = [symbol for symbol in cuts if self._bars.admit(venue, symbol, head_ns) >= 0]
+        if not admitted:
+            return
+        self._bars.state.clock[self._bars.venues.index(venue)] = head_ns
+        self._close(venue, head_ns)
+        unclean = []
+        for first in range(0, len(admitted), AT_ONCE):
+            chunk = {symbol: cuts[symbol] for symbol in admitted[first : first + AT_ONCE]}
+            found = await asyncio.to_thread(self._store.read, venue, chunk, head_ns)
+            for symbol, cut in chunk.items():
+                number = self._bars.number(venue, symbol)
+                while not self._bars.restore(number, head_ns, cut, found[symbol].held):
+                    self._bars.changes()
+                if not found[symbol].clean:
+                    unclean.append(number)
+        self._corrections.again(unclean)
+
+    async def _follow(self) -> None:
+        """Take what comes, over losses of the connection too."""
+        while True:
+            info = await self._bus.js.stream_info(TICKS)
+            at = self._corrections.seq
+            if sharding.created_ns(info) != self._created_ns or not info.state.first_seq - 1 <= at:
+                raise StaleBarsError("the stream does not hold any more what comes next")
+            name = f"bars_{self._maker}_{secrets.token_hex(4)}"
+            await self._bus.js.add_consumer(
+                TICKS,
+                ConsumerConfig(
+                    name=name,
+                    deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                    opt_start_seq=at + 1,
+                    # Whoever starts anew reads from the store: nothing waits for a bar maker.
+                    ack_policy=AckPolicy.NONE,
+                    filter_subjects=[f"ticks.trades.*.{shard}" for shard in self._mine]
+                    if self._place is not None
+                    else ["ticks.trades.>"],
+                    inactive_threshold=_INACTIVE_S,
+                    mem_storage=True,
+                ),
+            )
+            pull = Pull(self._bus, TICKS, name)
+            await pull.listen()
+            try:
+                while True:
+                    self._health.ready(self._detail())
+                    self._take(await pull.take(_TAKE_BYTES))
+                    if self._settings.barmaker.frame_ms == 0:
+                        self._teller.gather()
+                        await self._teller.send()
+                    await asyncio.sleep(0)  # let the others have their turn when there is always more
+            except InterruptedPullError as reason:
+                _log.warning("stream interrupted", maker=self._maker, reason=str(reason))
+                await self._bus.until_connected()
+            finally:
+                await pull.stop()
+
+    def _take(self, messages: Sequence[Delivered]) -> None:
+        rows = 0
+        for message in messages:
+            try:
+                batch = unpack(message.data)
+            except WireError:
+                continue  # the writer puts it aside
+            add_all(self._bars, self._teller, batch, contained=message.seq <= self._contained)
+            self._corrections.took(batch, message.seq)
+            self._heard[batch.venue] = time.monotonic()
+            rows += batch.rows
+        stored_ns = messages[-1].stored_ns
+        self._health.wrote(rows, stored_ns, 0)
+        if now_ns() - stored_ns > self._settings.writer.replay_margin_s * SECOND * 0.8:
+            first = self._settings.writer.replay_margin_s
+            raise StaleBarsError(f"the stream may be purged before it is read: {first} s behind")
+
+    def _detail(self) -> str:
+        told = f"{len(self._bars.names):,} symbols"
+        if self._corrections.waiting:
+            told += f", {self._corrections.waiting:,} to be corrected"
+        if self._bars.refused:
+            most = self._settings.barmaker.max_symbols
+            told += (
+                f", {self._bars.refused:,} trades of symbols above {most:,} (barmaker.max_symbols) left out"
+            )
+        return told
+
+    async def _beat(self) -> None:
+        """Close bars by the clock, and tell."""
+        every = self._settings.barmaker.frame_ms / 1000 or _BEAT_S
+        while True:
+            await asyncio.sleep(every)
+            for venue, heard in self._heard.items():
+                # The venue's clock goes on in quiet markets.
+                silent_ns = int((time.monotonic() - heard) * SECOND)
+                self._close(venue, self._bars.clock_ns(venue) + silent_ns)
+            self._teller.gather()
+            await self._teller.beat()
+
+    def _close(self, venue: str, clock_ns: int) -> None:
+        grace_ns = int(self._settings.barmaker.grace_s * 1000) * MILLISECOND
+        while not self._bars.seal(venue, max(0, clock_ns - grace_ns)):
+            self._teller.gather()
+
+    async def _watch(self, state: State) -> None:
+        """Hear of rows that QuestDB refused, and of changes of the shards."""
+
+        async def refused(message: Msg) -> None:
+            seq, venue, symbol, ts = json.loads(message.data)
+            if self._is_mine(symbol):
+                self._corrections.refused(seq, venue, symbol, ts)
+
+        subscription = await self._bus.client.subscribe("bars.refused", cb=refused)
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_S)
+                if self._bus.connected and self._place is not None:
+                    known = await sharding.read(state)
+                    if known.present != self._sharding.present:
+                        raise StaleBarsError("the number of shards was changed")
+        finally:
+            if not self._bus.client.is_closed:
+                await subscription.unsubscribe()
+
+
+def _compile() -> None:
+    """What would else hold everything up when it is first called."""
+    compile_kernel()
+    ranked(Bars(1), 1)
+    folded(np.empty(0, PIECE), 0)

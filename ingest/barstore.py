@@ -1,0 +1,210 @@
+"""What the hot store holds of symbols, as the rings of bars want it, up to a seq of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tapehouse.barkernel import merge
+from tapehouse.bars import Held
+from tapehouse.barstate import BAR, LATEST, jit, number, start
+from tapehouse.clock import INTERVALS, MINUTE, SECOND
+from tapehouse.model import NO_BAR
+from tapehouse.questdb import QuestReader
+from tapehouse.settings import QuestDB
+
+AT_ONCE = 200
+"""Symbols that are asked for in one statement."""
+_HEAD_NS = 30 * SECOND
+"""How far back from the last trade rows are read one by one."""
+_NAMES = tuple(INTERVALS)
+_OF_TRADES = f"""arg_min(price, seq), max(price), min(price), arg_max(price, seq), sum(size), sum(price * size),
+    count(), sum(CASE WHEN side = 1 THEN size ELSE 0.0 END), min(seq), max(seq)
+    FROM trades WHERE (flags & {int(NO_BAR)}) = 0 AND"""
+_OF_BARS = """arg_min(open, seq_first), max(high), min(low), arg_max(close, seq_last), sum(volume), sum(turnover),
+    sum(trades), sum(buy_volume), min(seq_first), max(seq_last) FROM {view} WHERE"""
+_TICK = np.dtype(
+    [
+        *[(name, "<i8") for name in ("symbol", "ts_event", "ts_recv", "seq")],
+        *[(name, "<f8") for name in ("price", "size")],
+        *[(name, "<i8") for name in ("side", "flags")],
+    ]
+)
+PIECE = np.dtype([("symbol", "<i8"), *[(name, BAR[name]) for name in BAR.names or ()]])
+
+
+@dataclass(frozen=True)
+class Read:
+    """What was read of a symbol."""
+
+    held: Held
+    clean: bool
+    """Whether no bar holds a row above the seq: where not, read again later."""
+
+
+@dataclass
+class Venue:
+    """The symbols of a venue that have bars: the last day of each and its last seq in bars, the latest first."""
+
+    last_ns: int
+    symbols: dict[str, int] = field(default_factory=dict)
+
+
+class BarStore:
+    """Reads from QuestDB. One connection, for one caller at a time."""
+
+    def __init__(self, settings: QuestDB, rings: Mapping[str, int]) -> None:
+        self.reader = QuestReader(settings)
+        self._rings = rings
+
+    def venues(self) -> dict[str, Venue]:
+        """Every venue with its symbols, and the time of its last trade.
+
+        The views must show all that is applied: `wait_queryable` before.
+        """
+        found: dict[str, Venue] = {}
+        days = self.reader.fetch(
+            "SELECT venue, symbol, cast(max(ts) AS long) AS day, max(seq_last) FROM bars_1d ORDER BY day DESC"
+        )
+        for venue, symbol, day, seq in days:
+            found.setdefault(venue, Venue(day)).symbols[symbol] = seq
+        for name, venue in found.items():
+            minute = self._max("ts", "bars_1m", name, venue.last_ns)
+            venue.last_ns = self._max("ts_event", "trades", name, minute)
+        return found
+
+    def _max(self, time: str, table: str, venue: str, since: int) -> int:
+        statement = (
+            f"SELECT cast(max({time}) AS long) FROM {table} "  # noqa: S608
+            f"WHERE venue = %s AND {time} >= cast(%s AS timestamp_ns)"
+        )
+        found = self.reader.fetch(statement, [venue, since])[0][0]
+        return since if found is None else int(found)
+
+    def read(self, venue: str, cuts: Mapping[str, int], head_ns: int) -> dict[str, Read]:
+        """What is held of symbols up to the seq that `cuts` has of each, in rings that end at `head_ns`."""
+        symbols = sorted(cuts)
+        seqs = np.array([cuts[symbol] for symbol in symbols], np.int64)
+        tail = min(self._ring_start("15s", head_ns), self._ring_start("30s", head_ns)) // MINUTE * MINUTE
+        day = int(INTERVALS["1d"].bucket(np.array(tail)))
+        head = max(tail, int(INTERVALS["15s"].bucket(np.array(head_ns - _HEAD_NS))))
+        ticks, latest = self._ticks(venue, symbols, seqs, head)
+        recent = np.concatenate([self._bars("15s", "trades", venue, symbols, tail, head), ticks])
+        today = self._bars("1d", "bars_1m", venue, symbols, day, tail)
+        parts: list[list[tuple[int, NDArray[Any]]]] = [[] for _ in symbols]
+        late = _above(seqs, recent) | _above(seqs, today)
+        for at, interval in enumerate(_NAMES):
+            pieces = [recent]
+            if interval in ("1d", "1w", "1M"):
+                older = self._bars(
+                    interval, "bars_1d", venue, symbols, self._ring_start(interval, head_ns), day
+                )
+                pieces += [today, older]
+            elif interval not in ("15s", "30s"):
+                pieces.append(
+                    self._bars(interval, "bars_1m", venue, symbols, self._ring_start(interval, head_ns), tail)
+                )
+            late |= _above(seqs, pieces[-1])
+            bars = folded(np.concatenate(pieces), at)
+            ends = np.searchsorted(bars["symbol"], np.arange(len(symbols) + 1))
+            for symbol in range(len(symbols)):
+                if ends[symbol] < ends[symbol + 1]:
+                    parts[symbol].append((at, bars[ends[symbol] : ends[symbol + 1]]))
+        return {
+            symbol: _held(parts[place], latest[place], not late[place])
+            for place, symbol in enumerate(symbols)
+        }
+
+    def _ring_start(self, interval: str, head_ns: int) -> int:
+        at = _NAMES.index(interval)
+        return max(0, int(start(at, number(at, head_ns) - self._rings[interval] + 1)))
+
+    def _bars(
+        self, interval: str, source: str, venue: str, symbols: Sequence[str], first: int, last: int
+    ) -> NDArray[Any]:
+        """PIECE [n] of a source's rows with first <= time < last, both at bars' starts or a source's own."""
+        if first >= last:
+            return np.empty(0, PIECE)
+        time, made = ("ts_event", _OF_TRADES) if source == "trades" else ("ts", _OF_BARS.format(view=source))
+        names = ", ".join(["%s"] * len(symbols))
+        statement = (
+            f"SELECT symbol, cast({time} AS long), {made} venue = %s AND symbol IN ({names}) "
+            f"AND {time} >= cast(%s AS timestamp_ns) AND {time} < cast(%s AS timestamp_ns) "
+            f"SAMPLE BY {INTERVALS[interval].questdb} ALIGN TO CALENDAR"
+        )
+        rows = self.reader.fetch(statement, [venue, *symbols, first, last])
+        places = {symbol: place for place, symbol in enumerate(symbols)}
+        return np.array([(places[row[0]], *row[1:], 0) for row in rows], PIECE)
+
+    def _ticks(
+        self, venue: str, symbols: Sequence[str], seqs: NDArray[np.int64], since: int
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """The rows from `since` on up to the seqs, as 15s bars, and the latest of each symbol among them."""
+        names = ", ".join(["%s"] * len(symbols))
+        rows = self.reader.fetch(
+            "SELECT symbol, cast(ts_event AS long), cast(ts_recv AS long), seq, price, size, "  # noqa: S608
+            f"cast(side AS int), cast(flags AS int) FROM trades WHERE venue = %s AND symbol IN ({names}) "
+            "AND ts_event >= cast(%s AS timestamp_ns)",
+            [venue, *symbols, since],
+        )
+        places = {symbol: place for place, symbol in enumerate(symbols)}
+        ticks = np.array([(places[row[0]], *row[1:]) for row in rows], _TICK)
+        ticks = ticks[(ticks["seq"] <= seqs[ticks["symbol"]]) & ((ticks["flags"] & int(NO_BAR)) == 0)]
+        ticks = ticks[np.lexsort((ticks["seq"], ticks["symbol"]))]
+        latest = np.zeros(len(symbols), LATEST)
+        for tick in ticks[np.flatnonzero(np.diff(ticks["symbol"], append=-1))]:
+            latest[tick["symbol"]] = tuple(tick[name] for name in LATEST.names or ())
+        pieces = np.zeros(len(ticks), PIECE)
+        pieces["symbol"], pieces["ts"], pieces["trades"] = ticks["symbol"], ticks["ts_event"], 1
+        pieces["volume"], pieces["turnover"] = ticks["size"], ticks["price"] * ticks["size"]
+        pieces["buy_volume"] = np.where(ticks["side"] == 1, ticks["size"], 0)
+        for name in ("open", "high", "low", "close"):
+            pieces[name] = ticks["price"]
+        pieces["seq_first"] = pieces["seq_last"] = ticks["seq"]
+        return pieces, latest
+
+
+def _above(seqs: NDArray[np.int64], pieces: NDArray[Any]) -> NDArray[np.bool_]:
+    """Of which symbols a piece holds a row above the seq."""
+    above = np.zeros(len(seqs), np.bool_)
+    above[pieces["symbol"][pieces["seq_last"] > seqs[pieces["symbol"]]]] = True
+    return above
+
+
+def folded(pieces: NDArray[Any], interval: int) -> NDArray[Any]:
+    """Parts of bars as whole ones, by symbol and ascending; ts becomes the bucket's."""
+    pieces["ts"] = INTERVALS[_NAMES[interval]].bucket(pieces["ts"])
+    pieces = pieces[np.lexsort((pieces["ts"], pieces["symbol"]))]
+    out = np.empty(len(pieces), PIECE)
+    return out[: _merged(pieces, out)]
+
+
+@jit
+def _merged(pieces: NDArray[Any], out: NDArray[Any]) -> int:
+    count = 0
+    for at in range(len(pieces)):
+        piece = pieces[at]
+        if count and out[count - 1].symbol == piece.symbol and out[count - 1].ts == piece.ts:
+            merge(out[count - 1], piece)
+        else:
+            out[count] = piece
+            count += 1
+    return count
+
+
+def _held(parts: Sequence[tuple[int, NDArray[Any]]], latest: NDArray[Any], clean: bool) -> Read:
+    bars = np.empty(sum(len(rows) for _, rows in parts), BAR)
+    intervals = np.repeat([at for at, _ in parts], [len(rows) for _, rows in parts]).astype(np.int8)
+    if len(bars):
+        rows = np.concatenate([rows for _, rows in parts])
+        for name in BAR.names or ():
+            bars[name] = rows[name]
+        newest = bars[np.argmax(bars["seq_last"])]
+        if newest["seq_last"] > latest["seq"]:
+            # The last trade is too long ago to have been read by itself.
+            latest = np.array((newest["seq_last"], 0, 0, newest["close"], 0.0), LATEST)
+    return Read(Held(bars, intervals, latest), clean)

@@ -1,0 +1,165 @@
+"""Telling what the bars are: frames of changes, and snapshots of a symbol to whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from numpy.typing import NDArray
+
+from tapehouse.bars import NAMES, Bars, Changes, Mark
+from tapehouse.bus import Bus
+from tapehouse.clock import now_ns
+from tapehouse.frames import TOLD_BAR, TOLD_LATEST, Frame
+from tapehouse.rankings import ranked
+from tapehouse.settings import BarMaker as Settings
+
+BARS_MOST = 4096
+"""In one frame, of about 115 bytes each: a message is at most 1 MB."""
+_HEARTBEAT_S = 1.0
+
+
+class Teller:
+    """Frames of one maker. `gather` makes them, `send` sends them; `n` counts those that were made."""
+
+    def __init__(self, settings: Settings, bus: Bus, bars: Bars, maker: str) -> None:
+        self.epoch = now_ns()
+        self.n = 0
+        self._settings = settings
+        self._bus = bus
+        self._bars = bars
+        self._maker = maker
+        self._outbox: list[bytes] = []
+        self._revised: list[Mark] = []
+        self._sent_at = 0.0
+        self._ranked_at = 0.0
+
+    def revised(self, marks: Iterable[Mark]) -> None:
+        """Rows changed that no bar held here covers."""
+        self._revised += marks
+
+    def gather(self) -> None:
+        """Make frames of all that changed."""
+        if not self._bars.changed and not self._revised:
+            return
+        changes = self._bars.changes()
+        for first in range(0, max(1, len(changes.bars)), BARS_MOST):
+            part = slice(first, first + BARS_MOST)
+            moved = changes.moved if first == 0 else changes.moved[:0]
+            self._frame(
+                Changes(
+                    changes.bars[part],
+                    changes.symbols[part],
+                    changes.intervals[part],
+                    changes.final[part],
+                    moved,
+                ),
+                self._revised if first == 0 else (),
+            )
+        self._revised = []
+
+    def _frame(self, changes: Changes, revised: Sequence[Mark] = (), ranking: bool = False) -> None:
+        rankings = ranked(self._bars, self._settings.ranked) if ranking else None
+        told = [changes.symbols, changes.moved, np.array([mark.symbol for mark in revised], np.int64)]
+        told += [rows["key"] for rows in (rankings or {}).values()]
+        symbols, keys = np.unique(np.concatenate(told), return_inverse=True)
+        parts = np.split(keys, np.cumsum([len(one) for one in told])[:-1])
+        self.n += 1
+        for rows, places in zip((rankings or {}).values(), parts[3:], strict=True):
+            rows["key"] = places
+        frame = Frame(
+            self._maker,
+            self.epoch,
+            self.n,
+            now_ns(),
+            [self._bars.names[symbol] for symbol in symbols.tolist()],
+            _told(changes, parts[0]),
+            self._latest(changes.moved, parts[1]),
+            [(int(key), mark.start_ns, mark.end_ns) for key, mark in zip(parts[2], revised, strict=True)],
+            rankings,
+        )
+        self._outbox.append(frame.encode())
+        self._sent_at = time.monotonic()
+
+    def _latest(self, symbols: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[Any]:
+        rows = np.empty(len(symbols), TOLD_LATEST)
+        latest = self._bars.state.latest[symbols]
+        rows["key"] = keys
+        for name in ("seq", "ts_event", "ts_recv", "price", "size"):
+            rows[name] = latest[name]
+        return rows
+
+    async def send(self) -> None:
+        """Send the frames that were made. What cannot be sent is a gap that its readers see."""
+        outbox, self._outbox = self._outbox, []
+        with contextlib.suppress(NatsError, OSError):
+            for message in outbox:
+                await self._bus.client.publish(f"frames.{self._maker}", message)
+
+    async def beat(self) -> None:
+        """Tell rankings when they are due, that nothing changed where nothing was told for a second, and send."""
+        now = time.monotonic()
+        due = now - self._ranked_at >= self._settings.rankings_s
+        if due:
+            self._ranked_at = now
+        if due or now - self._sent_at >= _HEARTBEAT_S:
+            self._frame(_NOTHING, ranking=due)
+        await self.send()
+
+    async def serve(self) -> None:
+        """Answer requests for snapshots until cancelled."""
+        subscription = await self._bus.client.subscribe(f"bars.snapshot.{self._maker}", cb=self._answer)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if not self._bus.client.is_closed:
+                with contextlib.suppress(NatsError):
+                    await subscription.unsubscribe()
+
+    async def _answer(self, message: Msg) -> None:
+        try:
+            asked = json.loads(message.data)
+            intervals = asked.get("intervals") or NAMES
+            frame = self._snapshot(str(asked["venue"]), str(asked["symbol"]), intervals)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            frame = Frame(self._maker, self.epoch, self.n)
+        with contextlib.suppress(NatsError, OSError):
+            await self._bus.client.publish(message.reply, frame.encode())
+
+    def _snapshot(self, venue: str, symbol: str, intervals: Sequence[str]) -> Frame:
+        number = self._bars.number(venue, symbol)
+        parts = []
+        for name in intervals:
+            bars, final = self._bars.read(number, name)
+            none = np.zeros(len(bars), np.int64)
+            parts.append(
+                _told(Changes(bars, none, none.astype(np.int8) + NAMES.index(name), final, none), none)
+            )
+        latest = self._latest(np.array([number]), np.array([0]))
+        return Frame(
+            self._maker, self.epoch, self.n, now_ns(), [(venue, symbol)], np.concatenate(parts), latest
+        )
+
+
+def _told(changes: Changes, keys: NDArray[np.int64]) -> NDArray[Any]:
+    rows = np.empty(len(changes.bars), TOLD_BAR)
+    for name in changes.bars.dtype.names or ():
+        rows[name] = changes.bars[name]
+    rows["key"], rows["interval"], rows["final"] = keys, changes.intervals, changes.final
+    return rows
+
+
+_NOTHING = Changes(
+    np.empty(0, TOLD_BAR),
+    np.empty(0, np.int64),
+    np.empty(0, np.int8),
+    np.empty(0, np.bool_),
+    np.empty(0, np.int64),
+)

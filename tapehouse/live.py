@@ -1,0 +1,82 @@
+"""Reading what bar makers tell: frames in order, gaps noticed, snapshots asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from tapehouse.bus import Bus
+from tapehouse.errors import ConnectError
+from tapehouse.frames import Frame, decode
+
+_ANSWER_S = 5.0
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A frame, and whether what its maker told before is to be asked for anew: frames are missing before it."""
+
+    frame: Frame
+    broken: bool
+
+
+class Frames:
+    """The frames of all makers, as they come; `listening` opens it."""
+
+    def __init__(self, bus: Bus, subscription: Subscription) -> None:
+        self._bus = bus
+        self._subscription = subscription
+        self.makers: dict[str, tuple[int, int]] = {}
+        """Of each maker heard of the epoch and the last n."""
+
+    @classmethod
+    @asynccontextmanager
+    async def listening(cls, bus: Bus) -> AsyncIterator[Frames]:
+        """Listen for the length of the context; what comes before it is asked for is kept, up to a limit."""
+        subscription = await bus.client.subscribe("frames.>")
+        try:
+            yield cls(bus, subscription)
+        finally:
+            if not bus.client.is_closed:
+                await subscription.unsubscribe()
+
+    async def next(self, timeout_s: float) -> Heard:
+        """The next frame; TimeoutError when none comes. A maker tells at least one a second."""
+        async with asyncio.timeout(timeout_s):
+            frame = decode((await self._subscription.next_msg(timeout=None)).data)
+        known = self.makers.get(frame.maker)
+        self.makers[frame.maker] = (frame.epoch, frame.n)
+        return Heard(frame, known != (frame.epoch, frame.n - 1))
+
+    async def snapshot(self, venue: str, symbol: str, intervals: Sequence[str] | None = None) -> Frame:
+        """All that is held of a symbol, of some intervals or all.
+
+        Frames of its maker and epoch up to its n are older; the rest apply to it. Raises ConnectError when no
+        maker holds the symbol.
+        """
+        asked = json.dumps({"venue": venue, "symbol": symbol, "intervals": intervals}).encode()
+        answers = await asyncio.gather(
+            *(self._ask(maker, asked) for maker in self.makers), return_exceptions=True
+        )
+        for answer in answers:
+            if isinstance(answer, Msg):
+                frame = decode(answer.data)
+                if frame.keys:
+                    return frame
+        raise ConnectError(
+            f"bars: expected a bar maker that holds {symbol} of {venue}, heard of {len(self.makers)} makers",
+            remedy="Look at `tapehouse status`; without trades in the rings' span a symbol is not held.",
+        )
+
+    async def _ask(self, maker: str, asked: bytes) -> Msg:
+        try:
+            return await self._bus.client.request(f"bars.snapshot.{maker}", asked, timeout=_ANSWER_S)
+        except NatsError as reason:
+            raise ConnectError(f"bars: no answer from maker {maker}: {reason!r}") from None
