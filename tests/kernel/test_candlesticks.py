@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import pytest
 import talib
+from numpy.typing import NDArray
 
-from tapehouse.clock import INTERVALS
+from tapehouse.clock import INTERVALS, MINUTE
 from tapehouse.features import FEATURES, compute
-from tests.candles import Bars, candles, flat, walk
+from tests.candles import BAR, MIDNIGHT, Bars, candles, flat, walk
 
+DATA = Path(__file__).parents[3] / "shared" / "data"
 MINUTES = INTERVALS["1m"]
 PEERS = {
     "doji": talib.CDLDOJI,
@@ -28,9 +33,16 @@ PEERS = {
     "three_white_soldiers": talib.CDL3WHITESOLDIERS,
     "three_black_crows": talib.CDL3BLACKCROWS,
 }
+PRICES = ("open", "high", "low", "close")
 PATTERNS = [feature.name for feature in FEATURES if feature.kind == "pattern"]
 # Ten bars of range 10 and body 5: equal is within 0.5.
 USUAL = [(100.0, 107.5, 97.5, 105.0)] * 13
+
+
+def talibs(name: str, bars: Bars) -> NDArray[np.float64]:
+    """-1, 0 and 1 as TA-Lib finds the pattern in the bars from the 14th on."""
+    found: NDArray[np.int32] = PEERS[name](*(bars[price].copy() for price in PRICES))
+    return np.sign(found[13:].astype(float))
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +52,24 @@ def market() -> Bars:
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_pattern_is_found_where_talib_finds_it(name: str, market: Bars) -> None:
-    found = compute(market, MINUTES)[name][13:]
-    theirs = np.sign(PEERS[name](*(market[price].copy() for price in ("open", "high", "low", "close"))))[13:]
+    theirs = talibs(name, market)
     assert np.count_nonzero(theirs) > 10, "expected data that shows the pattern"
-    np.testing.assert_array_equal(found, theirs)
+    np.testing.assert_array_equal(compute(market, MINUTES)[name][13:], theirs)
+
+
+@pytest.mark.parametrize("source", ["binance_xrp_eth_2019", "comex_gold_2013"])
+def test_on_bars_of_a_market_every_pattern_is_talibs(source: str) -> None:
+    path = DATA / source / "bars_1m.parquet"
+    if not path.exists():
+        pytest.skip(f"no {path.name} of {source} in ../shared/data")
+    read = pl.read_parquet(path)
+    bars = np.zeros(len(read), BAR)
+    bars["ts"] = MIDNIGHT + np.arange(len(read)) * MINUTE
+    for name in PRICES:
+        bars[name] = read[name].to_numpy()
+    found = compute(bars, MINUTES)
+    for name in PEERS:
+        np.testing.assert_array_equal(found[name][13:], talibs(name, bars), err_msg=name)
 
 
 def test_every_pattern_is_held_against_talib_but_the_one_it_lacks() -> None:

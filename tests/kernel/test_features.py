@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -145,6 +147,14 @@ def test_a_row_is_a_float_a_feature_and_each_has_all_its_words() -> None:
     for feature in FEATURES:
         assert all((feature.unit, feature.formula, feature.source, feature.group))
         assert feature.needs <= WARM_UP
+
+
+def test_who_only_reads_the_list_does_not_wait_for_the_compiler() -> None:
+    code = (
+        "import sys, tapehouse.features; print([name for name in ('numba', 'polars') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_a_start_outside_the_bars_is_refused() -> None:
