@@ -1,11 +1,12 @@
 """Sixteen classic candlestick patterns, filled by one call of machine code.
 
-Whether a body is long or a shadow short is relative to the bars before: `_body` and its like are means over the
-10 (or 5) bars before a bar, summed anew for each, so that a pattern is a function of at most 13 bars before it
-whatever the span. Definitions and thresholds are those of TA-Lib's CDL functions, which go back to Nison,
-Japanese Candlestick Charting Techniques (1991) and Morris, Candlestick Charting Explained (1995); tweezers, which
-TA-Lib lacks, are Nison's. As there, no pattern looks at the trend before it. A bar that closes where it
-opened is white. A bar without sound prices is no bar: the 13 bars behind it have no patterns.
+Whether a body is long or a shadow short is relative to the bars before: means over the 10 (or 5) bars before a
+bar, summed anew for each, so that a pattern is a function of at most 13 bars before it whatever the span.
+
+Definitions and thresholds are those of TA-Lib's CDL functions, which go back to Nison, Japanese Candlestick Charting
+Techniques (1991) and Morris, Candlestick Charting Explained (1995); its 80, for bodies with one end in common, is 1
+here as its 100 is. Tweezers, which it lacks, are Nison's. No pattern looks at the trend before it. A bar that closes
+where it opened is white. A bar without sound prices is no bar: the 13 bars behind it have no patterns.
 """
 
 from __future__ import annotations

@@ -103,9 +103,9 @@ _NUMBERS = (
     Feature("cvd_day", "size", "sum of 2 buy_volume - volume since 00:00 UTC",
             "cumulative volume delta; of trades, as order_flow_imbalance", "day", 0, "day"),
     Feature("mid", "price", "(bid + ask) / 2 at the bar's end",
-            "Harris 2003, ch. 4", "quote", 0, "quote"),
+            "Harris 2003, ch. 14", "quote", 0, "quote"),
     Feature("spread", "price", "ask - bid at the bar's end",
-            "Harris 2003, ch. 4", "quote", 0, "quote"),
+            "Harris 2003, ch. 14", "quote", 0, "quote"),
     Feature("spread_bps", "bp", "10,000 spread / mid",
             "Harris 2003, ch. 14", "quote", 0, "quote"),
 )
@@ -182,8 +182,9 @@ def compute(
 
     What accumulates over the UTC day is NaN until the day's first bar is known to be among `bars`: the first that
     has a bar of an earlier day before it, or starts at 00:00, or is `bars[0]` with `whole_day`. What is undefined
-    (too few bars before, no volume, no range) is NaN; nothing is ever infinite. A bar whose prices are not finite
-    or beyond the model's bounds has no features of prices, and those behind it are as if no bar were before it.
+    (too few bars before, no volume, no range) is NaN; nothing is ever infinite. A mean move under 1e-8 of the close
+    is none: RSI tends to 50, DI and ADX to 0. A bar whose prices are not finite or beyond the model's bounds has no
+    features of prices, and those behind it are as if no bar were before it.
 
     Raises UsageError when `start` is outside `bars` or the quotes are of another length.
     """

@@ -42,7 +42,8 @@ USUAL = [(100.0, 107.5, 97.5, 105.0)] * 13
 def talibs(name: str, bars: Bars) -> NDArray[np.float64]:
     """-1, 0 and 1 as TA-Lib finds the pattern in the bars from the 14th on."""
     found: NDArray[np.int32] = PEERS[name](*(bars[price].copy() for price in PRICES))
-    return np.sign(found[13:].astype(float))
+    signs: NDArray[np.float64] = np.sign(found[13:].astype(float))
+    return signs
 
 
 @pytest.fixture(scope="module")
