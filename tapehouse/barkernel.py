@@ -171,7 +171,8 @@ def _add_late(state: State, symbol: int, ts: int, seq: int, price: float, size: 
         bucket = start(interval, numbered)
         slot = state.offsets[interval] + numbered % state.sizes[interval]
         closed = state.ring[symbol, slot]
-        if closed.ts != bucket or closed.trades == 0:
+        # One that a store did not hold keeps its revision.
+        if closed.ts != bucket or (closed.trades == 0 and closed.revision == 0):
             clear(closed, bucket)
         elif bucket < final_before[interval]:
             closed.revision += 1

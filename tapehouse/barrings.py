@@ -26,19 +26,20 @@ def seal(state: State, symbols: NDArray[np.int64], ts: int, first: int) -> int:
 
 
 @jit
-def finish(state: State, symbols: NDArray[np.int64], interval: int, before: int, first: int) -> int:
-    """Tell of the bars of one interval that became final: those from the venue's limit to `before`, exclusive.
+def finish(
+    state: State, symbols: NDArray[np.int64], interval: int, since: int, before: int, first: int
+) -> int:
+    """Tell of the bars of one interval that became final: those that start from `since` to before `before`.
 
-    The limit itself is moved by the caller. Returns as `seal`.
+    Returns as `seal`.
     """
-    venue = state.venue[symbols[0]]
     to = number(interval, before)
     for at in range(first, len(symbols)):
         if state.counts[1] + state.sizes[interval] > len(state.touched):
             return at
         symbol = symbols[at]
-        since = max(number(interval, state.final_before[venue, interval]), to - state.sizes[interval])
-        for numbered in range(since, to):
+        reach = max(number(interval, since), to - state.sizes[interval])
+        for numbered in range(reach, to):
             slot = state.offsets[interval] + numbered % state.sizes[interval]
             bar = state.ring[symbol, slot]
             if bar.trades > 0 and bar.ts == start(interval, numbered):
@@ -59,7 +60,8 @@ def _so_far(state: State, symbol: int, out: NDArray[Any]) -> None:
 def gather(state: State, bars: NDArray[Any], symbols: NDArray[np.int64], intervals: NDArray[np.int8]) -> int:
     """All that changed since the last time, into BAR [n] with the symbol and interval of each; returns n.
 
-    n is at most the touched bars and 12 for each dirty symbol.
+    n is at most the touched bars and 12 for each dirty symbol. Where a bar is among them twice (emptied from
+    the store, then open with trades again), the later one is so.
     """
     held = state.ring.shape[1]
     flat = state.ring.reshape(-1)
@@ -146,6 +148,8 @@ def restore(
         roll(state, symbol, ts)
     final_before = state.final_before[state.venue[symbol]]
     given = np.zeros(state.ring.shape[1], np.bool_)
+    before = np.empty(COUNT, state.open.dtype)
+    _so_far(state, symbol, before)
     clear(state.open[symbol, 0], state.open[symbol, 0].ts)
     for at in range(len(bars)):
         interval = intervals[at]
@@ -161,7 +165,7 @@ def restore(
         slot = state.offsets[interval] + numbered % state.sizes[interval]
         given[slot] = True
         held = state.ring[symbol, slot]
-        known = held.trades > 0 and held.ts == bar.ts
+        known = held.ts == bar.ts and (held.trades > 0 or held.revision > 0)
         if known and _same(held, bar):
             continue
         revision = held.revision if known else 0
@@ -172,11 +176,21 @@ def restore(
         touch(state, symbol, slot)
     _forget(state, symbol, given)
     _sum_up(state, symbol)
+    dirtied(state, symbol)
+    now_open = np.empty(COUNT, state.open.dtype)
+    _so_far(state, symbol, now_open)
+    for interval in range(COUNT):
+        if before[interval].trades > 0 and now_open[interval].trades == 0:
+            # The open bucket's own place in the ring is free until it closes: from there it is told.
+            slot = state.now[symbol, interval].slot
+            clear(state.ring[symbol, slot], before[interval].ts)
+            touch(state, symbol, slot)
 
 
 @jit
 def _forget(state: State, symbol: int, given: NDArray[np.bool_]) -> None:
     """Empty the bars in the rings that the store does not hold."""
+    final_before = state.final_before[state.venue[symbol]]
     for interval in range(COUNT):
         size = state.sizes[interval]
         last = state.now[symbol, interval].number
@@ -184,7 +198,7 @@ def _forget(state: State, symbol: int, given: NDArray[np.bool_]) -> None:
             slot = state.offsets[interval] + numbered % size
             bar = state.ring[symbol, slot]
             if bar.trades > 0 and bar.ts == start(interval, numbered) and not given[slot]:
-                revision = bar.revision + 1
+                revision = bar.revision + (1 if bar.ts < final_before[interval] else 0)
                 clear(bar, bar.ts)
                 bar.revision = revision
                 touch(state, symbol, slot)
@@ -201,4 +215,3 @@ def _sum_up(state: State, symbol: int) -> None:
             part = state.ring[symbol, state.offsets[below] + numbered % state.sizes[below]]
             if part.trades > 0 and part.ts == start(below, numbered):
                 merge(bar, part)
-    dirtied(state, symbol)
