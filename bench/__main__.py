@@ -11,7 +11,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-NAMES = ("ingest", "visible_latency", "views", "parse", "feed", "soak", "features", "help")
+NAMES = (
+    "ingest",
+    "visible_latency",
+    "frame_latency",
+    "views",
+    "parse",
+    "feed",
+    "soak",
+    "features",
+    "bar_kernel",
+    "help",
+)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 _HEAD = f"""# Results
 
