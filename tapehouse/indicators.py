@@ -221,8 +221,8 @@ def _added(
     close: float, volume: float, turnover: float, buy: float,
 ) -> tuple[float, float, float, float]:  # fmt: skip
     """Volume, turnover, balance and delta with one more bar, `before` the close before it."""
-    # A product instead of a choice, which the processor would guess wrong every other time.
-    signed = volume * ((close > before) - (close < before))
+    # Two choices without a branch: one with three ways the processor would guess wrong every other time.
+    signed = (volume if close > before else 0.0) - (volume if close < before else 0.0)
     return sums[0] + volume, sums[1] + turnover, sums[2] + signed, sums[3] + (2 * buy - volume)
 
 
