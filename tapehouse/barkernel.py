@@ -120,6 +120,21 @@ def dirtied(state: State, symbol: int) -> None:
 
 
 @_inlined
+def is_untold(state: State, symbol: int, ts: int) -> bool:
+    """Whether `roll` would put a bar out of its ring that changed and was not told."""
+    for interval in range(COUNT):
+        now = state.now[symbol, interval]
+        if ts < now.end:
+            if interval == 3 or interval == 10:
+                continue
+            break
+        touched = state.is_touched[symbol, now.slot]
+        if touched and state.ring[symbol, now.slot].ts != state.open[symbol, interval].ts:
+            return True
+    return False
+
+
+@_inlined
 def roll(state: State, symbol: int, ts: int) -> None:
     """Close the open bars that end at or before `ts`, the shortest first."""
     for interval in range(COUNT):
@@ -206,11 +221,11 @@ def apply(
     the row it came to: less than all when what changed must be told first.
     """
     for row in range(first, len(ts)):
-        if state.counts[1] + _ROOM > len(state.touched):
-            return row
         symbol = symbols[row]
         if symbol < 0:
             continue
+        if state.counts[1] + _ROOM > len(state.touched) or is_untold(state, symbol, ts[row]):
+            return row
         venue = state.venue[symbol]
         if ts[row] > state.clock[venue]:
             state.clock[venue] = ts[row]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tapehouse.barkernel import clear, dirtied, merge, roll, touch
+from tapehouse.barkernel import clear, dirtied, is_untold, merge, roll, touch
 from tapehouse.barstate import COUNT, PART_OF, State, jit, number, start
 
 
@@ -21,6 +21,8 @@ def seal(state: State, symbols: NDArray[np.int64], ts: int, first: int) -> int:
         if state.counts[1] + COUNT > len(state.touched):
             return at
         if ts >= state.now[symbols[at], 0].end:
+            if is_untold(state, symbols[at], ts):
+                return at
             roll(state, symbols[at], ts)
     return len(symbols)
 

@@ -126,6 +126,30 @@ def test_more_than_can_be_told_at_once_is_told_in_turns_without_loss() -> None:
         check(bars, reader, bars.number(*SYMBOLS[symbol]), want)
 
 
+def test_every_bar_is_told_also_when_a_ring_goes_round_in_between() -> None:
+    bars = Bars(len(SYMBOLS), SMALL)
+    reader = Reader(bars)
+    rows = [row(NOON + at * 20 * SECOND, at + 1, symbol=at % 2) for at in range(400)]
+    assert reader.apply(rows) > 3
+    reader.take()
+    for symbol in range(2):
+        for interval in NAMES:
+            told = [made for made, _, _ in reader.of(symbol, interval)]
+            assert told == grouped([one for one in rows if one.symbol == symbol], interval)
+
+
+def test_bars_that_a_sealing_would_put_out_are_told_before() -> None:
+    bars = Bars(1, SMALL)
+    reader = Reader(bars)
+    rows = [row(NOON + at * 15 * SECOND, at + 1) for at in range(7)]
+    reader.apply(rows[:1])
+    # The place of the first bar is that of the last one to close.
+    assert reader.apply(rows[1:]) == 0
+    assert reader.seal("A", rows[-1].ts + MINUTE) == 1
+    reader.take()
+    assert [made for made, _, _ in reader.of(0, "15s")] == grouped(rows, "15s")
+
+
 def test_closing_more_than_can_be_told_at_once_comes_to_an_end() -> None:
     """The first sealing too: bars that were told open are told final."""
     bars = make({**SMALL, "15s": 100})
