@@ -58,8 +58,8 @@ class _Eye:
         self._thread.join()
 
 
-def _batch(venue: str, first: int) -> Batch:
-    rows = int(_RATE * _STEP_S)
+def row_batch(venue: str, first: int, rows: int) -> Batch:
+    """`rows` trades of 200 symbols as of now, seqs from `first` on."""
     places = np.arange(first, first + rows)
     # Times rise by the row, so that the last row of the table is the last one sent.
     times = now_ns() + np.arange(rows)
@@ -94,7 +94,7 @@ async def _ours(platform: Stand, sent: list[tuple[float, int]]) -> None:
         began = time.perf_counter()
         for step, due in enumerate(_paced(_WARM_S + _OURS_S)):
             await asyncio.sleep(max(0.0, began + due - time.perf_counter()))
-            batch = _batch("ours", step * 100)
+            batch = row_batch("ours", step * 100, 100)
             sent.append((time.perf_counter(), step * 100 + 99))
             await intake.put(batch, origin)
         await publisher.drain()
@@ -106,7 +106,7 @@ def _bare(platform: Stand, sent: list[tuple[float, int]]) -> None:
     first = 10**9
     for step, due in enumerate(_paced(_WARM_S + _BARE_S)):
         time.sleep(max(0.0, began + due - time.perf_counter()))
-        batch = _batch("bare", first + step * 100)
+        batch = row_batch("bare", first + step * 100, 100)
         sent.append((time.perf_counter(), first + step * 100 + 99))
         store.commit([batch])
     store.close()

@@ -8,8 +8,7 @@ ticks of the symbol that come while that is done are added to the bars as ever, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
 
 import numpy as np
 import structlog
@@ -31,7 +30,6 @@ _ROWS_MOST = 500_000
 _RETRY_S = 1.0
 _LOOK_S = 0.05
 _PATIENCE_S = 60
-_T = TypeVar("_T")
 _log = structlog.get_logger()
 
 
@@ -72,15 +70,19 @@ class Corrections:
                 self._rows += self._since[-1].rows
         if self._bars.state.counts[2]:
             self._note(self._bars.marks())
-        ready = [one for one in self._refused if one[0] <= seq]
-        if ready:
-            self._refused = [one for one in self._refused if one[0] > seq]
-            self._note(Mark(self._bars.number(venue, symbol), ts, ts) for _, venue, symbol, ts in ready)
+        self._note_refused()
 
     def refused(self, seq: int, venue: str, symbol: str, ts: int) -> None:
         """QuestDB refused a row of a group of messages that ends with `seq`."""
         if self._bars.admit(venue, symbol, ts) >= 0:
             self._refused.append((seq, venue, symbol, ts))
+            self._note_refused()
+
+    def _note_refused(self) -> None:
+        ready = [one for one in self._refused if one[0] <= self.seq]
+        if ready:
+            self._refused = [one for one in self._refused if one[0] > self.seq]
+            self._note(Mark(self._bars.number(venue, symbol), ts, ts) for _, venue, symbol, ts in ready)
 
     def again(self, symbols: Iterable[int]) -> None:
         """Bars that hold rows above the seq they were read up to."""
@@ -129,7 +131,7 @@ class Corrections:
         try:
             await settled(self._bus, self._state, self._store, self.seq)
             head = self._bars.clock_ns(venue)
-            found = await asyncio.to_thread(self._store.read, venue, cuts, head)
+            found = await self._store.run(self._store.read, venue, cuts, head)
             if self._rows <= _ROWS_MOST:
                 for symbol in symbols:
                     name = self._bars.names[symbol][1]
@@ -164,14 +166,14 @@ async def settled(bus: Bus, state: State, store: BarStore, seq: int) -> None:
     deadline = asyncio.get_running_loop().time() + _PATIENCE_S
     while True:
         await until_written(bus, state, seq, _PATIENCE_S)
-        if await _of_this_questdb(bus, state, await _in_thread(store.reader.started_ns)):
+        if await _of_this_questdb(bus, state, await store.run(store.reader.started_ns)):
             break
         if asyncio.get_running_loop().time() > deadline:
             raise ConnectError(
                 f"writers: expected them to know within {_PATIENCE_S} s that QuestDB was started anew, did not"
             )
         await asyncio.sleep(_LOOK_S)
-    await _in_thread(lambda: wait_queryable(store.reader, {"trades"}, _PATIENCE_S))
+    await store.run(wait_queryable, store.reader, {"trades"}, _PATIENCE_S)
 
 
 async def _of_this_questdb(bus: Bus, state: State, start_ns: int) -> bool:
@@ -183,7 +185,3 @@ async def _of_this_questdb(bus: Bus, state: State, start_ns: int) -> bool:
         if floor.seq and replayed and floor.hot_start_ns != start_ns:
             return False
     return True
-
-
-async def _in_thread(work: Callable[[], _T]) -> _T:
-    return await asyncio.to_thread(work)

@@ -70,12 +70,15 @@ class BarMaker:
         state = await self._bus.state()
         failures = 0
         while True:
+            misuse: UsageError | None = None
             try:
                 await self._session(state)
-            except* (ConnectError, NatsError, OSError, TimeoutError, TapehouseError) as interruptions:
-                if interruptions.subgroup(UsageError):
-                    raise
+            except* UsageError as told:
+                misuse = next(error for error in told.exceptions if isinstance(error, UsageError))
+            except* (TapehouseError, NatsError, OSError, TimeoutError) as interruptions:
                 reason = "; ".join(str(error) or repr(error) for error in interruptions.exceptions)
+            if misuse:
+                raise misuse
             failures += 1
             _log.warning("bars interrupted", maker=self._maker, reason=reason)
             self._health.waiting(reason.splitlines()[0])
@@ -95,6 +98,7 @@ class BarMaker:
         self._store = BarStore(self._settings.questdb, self._rings)
         self._corrections = Corrections(self._bus, state, self._store, self._bars, self._teller)
         self._heard: dict[str, float] = {}
+        self._left_out = 0
         try:
             await self._seed(state)
             async with asyncio.TaskGroup() as tasks:
@@ -104,7 +108,7 @@ class BarMaker:
                 tasks.create_task(self._corrections.run())
                 tasks.create_task(self._teller.serve())
         finally:
-            await asyncio.to_thread(self._store.reader.close)
+            await asyncio.to_thread(self._store.close)
 
     def _shards(self) -> list[int]:
         """The shards of this maker, the earlier ones too."""
@@ -129,7 +133,7 @@ class BarMaker:
             if await last_of(self._bus, sharding.subjects(shard)) > floor:
                 floors.append(floor)
         await settled(self._bus, state, self._store, min(floors))
-        venues = await asyncio.to_thread(self._store.venues)
+        venues = await self._store.run(self._store.venues)
         self._contained = await end(self._bus)
         await settled(self._bus, state, self._store, self._contained)
         for name, venue in venues.items():
@@ -143,6 +147,7 @@ class BarMaker:
 
     async def _restore(self, venue: str, head_ns: int, cuts: dict[str, int]) -> None:
         admitted = [symbol for symbol in cuts if self._bars.admit(venue, symbol, head_ns) >= 0]
+        self._left_out += len(cuts) - len(admitted)
         if not admitted:
             return
         self._bars.state.clock[self._bars.venues.index(venue)] = head_ns
@@ -150,7 +155,7 @@ class BarMaker:
         unclean = []
         for first in range(0, len(admitted), AT_ONCE):
             chunk = {symbol: cuts[symbol] for symbol in admitted[first : first + AT_ONCE]}
-            found = await asyncio.to_thread(self._store.read, venue, chunk, head_ns)
+            found = await self._store.run(self._store.read, venue, chunk, head_ns)
             for symbol, cut in chunk.items():
                 number = self._bars.number(venue, symbol)
                 while not self._bars.restore(number, head_ns, cut, found[symbol].held):
@@ -231,8 +236,9 @@ class BarMaker:
         every = self._settings.barmaker.frame_ms / 1000 or _BEAT_S
         while True:
             await asyncio.sleep(every)
-            for venue, heard in self._heard.items():
+            for venue in self._bars.venues:
                 # The venue's clock goes on in quiet markets.
+                heard = self._heard.setdefault(venue, time.monotonic())
                 silent_ns = int((time.monotonic() - heard) * SECOND)
                 self._close(venue, self._bars.clock_ns(venue) + silent_ns)
             self._teller.gather()

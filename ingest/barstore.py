@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ AT_ONCE = 200
 _HEAD_NS = 30 * SECOND
 """How far back from the last trade rows are read one by one."""
 _NAMES = tuple(INTERVALS)
+_T = TypeVar("_T")
 _OF_TRADES = f"""arg_min(price, seq), max(price), min(price), arg_max(price, seq), sum(size), sum(price * size),
     count(), sum(CASE WHEN side = 1 THEN size ELSE 0.0 END), min(seq), max(seq)
     FROM trades WHERE (flags & {int(NO_BAR)}) = 0 AND"""
@@ -48,18 +51,30 @@ class Read:
 
 @dataclass
 class Venue:
-    """The symbols of a venue that have bars: the last day of each and its last seq in bars, the latest first."""
+    """The symbols of a venue that have bars, with the last seq in them: those of the last day first, and of
+    these the most traded."""
 
     last_ns: int
+    """The time of its last trade."""
     symbols: dict[str, int] = field(default_factory=dict)
 
 
 class BarStore:
-    """Reads from QuestDB. One connection, for one caller at a time."""
+    """Reads from QuestDB by one connection, in a thread of its own by `run`."""
 
     def __init__(self, settings: QuestDB, rings: Mapping[str, int]) -> None:
         self.reader = QuestReader(settings)
         self._rings = rings
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bar-store")
+
+    async def run(self, work: Callable[..., _T], *arguments: Any) -> _T:
+        """The result of a call that reads."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def close(self) -> None:
+        """Close the connection, when what runs has ended."""
+        self._thread.shutdown()
+        self.reader.close()
 
     def venues(self) -> dict[str, Venue]:
         """Every venue with its symbols, and the time of its last trade.
@@ -68,9 +83,10 @@ class BarStore:
         """
         found: dict[str, Venue] = {}
         days = self.reader.fetch(
-            "SELECT venue, symbol, cast(max(ts) AS long) AS day, max(seq_last) FROM bars_1d ORDER BY day DESC"
+            "SELECT venue, symbol, cast(max(ts) AS long) AS day, max(seq_last), sum(trades) AS traded "
+            "FROM bars_1d ORDER BY day DESC, traded DESC"
         )
-        for venue, symbol, day, seq in days:
+        for venue, symbol, day, seq, _ in days:
             found.setdefault(venue, Venue(day)).symbols[symbol] = seq
         for name, venue in found.items():
             minute = self._max("ts", "bars_1m", name, venue.last_ns)

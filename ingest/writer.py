@@ -10,6 +10,7 @@ lost commits. What is sent twice falls on the same keys. Where the number of sha
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -34,7 +35,7 @@ from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import ConnectError
 from tapehouse.health import Health
-from tapehouse.model import Kind
+from tapehouse.model import TRADES, Kind
 from tapehouse.settings import Settings
 
 _PURGE_EVERY_S = 30
@@ -181,7 +182,7 @@ class Writer:
                 where = f"{TICKS} message {message.seq}"
                 await self._quarantine.put(origin, [Rejected(message.data, reason, where)])
             for kind, batches in group.by_kind.items():
-                await self._commit(kind, batches)
+                await self._commit(kind, batches, group.last.seq)
             await self._bus.client.publish(group.last.ack, b"+ACK")
             self._advance(group.last.seq)
             if self._watch.commit_failed:
@@ -217,7 +218,7 @@ class Writer:
             await asyncio.sleep(_ELDERS_EVERY_S)
         self._health.ready()
 
-    async def _commit(self, kind: Kind, batches: list[Batch]) -> None:
+    async def _commit(self, kind: Kind, batches: list[Batch], seq: int) -> None:
         loop = asyncio.get_running_loop()
         try:
             refused = await loop.run_in_executor(self._thread, self._hot.commit, batches)
@@ -233,6 +234,10 @@ class Writer:
             batch, row = batches[place], bad.row - int(ends[place] - batches[place].rows)
             origin = Origin(kind.name, batch.venue, "the writer", ROW_READER)
             await self._quarantine.put(origin, [Rejected(row_json(batch, row), bad.reason, "the writer")])
+            if kind is TRADES:
+                symbol = batch.strings("symbol").slice(row, row + 1).to_list()[0]
+                told = [seq, batch.venue, symbol, int(batch.array("ts_event")[row])]
+                await self._bus.client.publish("bars.refused", json.dumps(told).encode())
 
     async def _record(self, state: State) -> None:
         """Record the floor when it has moved, and close the marks of days that have become quiet."""

@@ -11,7 +11,7 @@ DEADLINE_S = 60.0
 _LOOK_S = 0.01
 
 
-async def until(true: Callable[[], bool | Awaitable[bool]], what: str) -> None:
+async def until(true: Callable[[], bool | Awaitable[bool]], what: str | Callable[[], str]) -> None:
     """Return when `true` is."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + DEADLINE_S
@@ -20,5 +20,5 @@ async def until(true: Callable[[], bool | Awaitable[bool]], what: str) -> None:
         if answer if isinstance(answer, bool) else await answer:
             return
         if loop.time() > deadline:
-            pytest.fail(f"waited in vain for {what}")
+            pytest.fail(f"waited in vain for {what if isinstance(what, str) else what()}")
         await asyncio.sleep(_LOOK_S)

@@ -18,7 +18,9 @@ MIDNIGHTS = st.builds(
     st.integers(0, MAX_TS // DAY),
     st.integers(-1, 1),
 )
-EACH = pytest.mark.parametrize(("place", "interval"), tuple(enumerate(INTERVALS.values())), ids=list(INTERVALS))
+EACH = pytest.mark.parametrize(
+    ("place", "interval"), tuple(enumerate(INTERVALS.values())), ids=list(INTERVALS)
+)
 
 
 @EACH
