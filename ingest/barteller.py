@@ -15,15 +15,17 @@ from nats.errors import Error as NatsError
 from numpy.typing import NDArray
 
 from tapehouse.bars import NAMES, Bars, Changes, Mark
+from tapehouse.barstate import BAR, LATEST
 from tapehouse.bus import Bus
 from tapehouse.clock import now_ns
-from tapehouse.frames import TOLD_BAR, TOLD_LATEST, Frame
+from tapehouse.frames import encode
 from tapehouse.rankings import ranked
 from tapehouse.settings import BarMaker as Settings
 
 BARS_MOST = 4096
 """In one frame, of about 115 bytes each: a message is at most 1 MB."""
 _HEARTBEAT_S = 1.0
+Columns = dict[str, NDArray[Any]]
 
 
 class Teller:
@@ -56,9 +58,9 @@ class Teller:
             self._frame(
                 Changes(
                     changes.bars[part],
-                    changes.symbols[part],
                     changes.intervals[part],
                     changes.final[part],
+                    changes.symbols[part],
                     moved,
                 ),
                 self._revised if first == 0 else (),
@@ -74,27 +76,22 @@ class Teller:
         self.n += 1
         for rows, places in zip((rankings or {}).values(), parts[3:], strict=True):
             rows["key"] = places
-        frame = Frame(
+        message = encode(
             self._maker,
             self.epoch,
             self.n,
-            now_ns(),
             [self._bars.names[symbol] for symbol in symbols.tolist()],
             _told(changes, parts[0]),
             self._latest(changes.moved, parts[1]),
             [(int(key), mark.start_ns, mark.end_ns) for key, mark in zip(parts[2], revised, strict=True)],
             rankings,
         )
-        self._outbox.append(frame.encode())
+        self._outbox.append(message)
         self._sent_at = time.monotonic()
 
-    def _latest(self, symbols: NDArray[np.int64], keys: NDArray[np.int64]) -> NDArray[Any]:
-        rows = np.empty(len(symbols), TOLD_LATEST)
+    def _latest(self, symbols: NDArray[np.int64], keys: NDArray[np.int64]) -> Columns:
         latest = self._bars.state.latest[symbols]
-        rows["key"] = keys
-        for name in ("seq", "ts_event", "ts_recv", "price", "size"):
-            rows[name] = latest[name]
-        return rows
+        return {"key": keys, **{name: latest[name] for name in LATEST.names or ()}}
 
     async def send(self) -> None:
         """Send the frames that were made. What cannot be sent is a gap that its readers see."""
@@ -127,39 +124,27 @@ class Teller:
         try:
             asked = json.loads(message.data)
             intervals = asked.get("intervals") or NAMES
-            frame = self._snapshot(str(asked["venue"]), str(asked["symbol"]), intervals)
+            answer = self._snapshot(str(asked["venue"]), str(asked["symbol"]), intervals)
         except (ValueError, KeyError, TypeError, AttributeError):
-            frame = Frame(self._maker, self.epoch, self.n)
+            answer = encode(self._maker, self.epoch, self.n)
         with contextlib.suppress(NatsError, OSError):
-            await self._bus.client.publish(message.reply, frame.encode())
+            await self._bus.client.publish(message.reply, answer)
 
-    def _snapshot(self, venue: str, symbol: str, intervals: Sequence[str]) -> Frame:
+    def _snapshot(self, venue: str, symbol: str, intervals: Sequence[str]) -> bytes:
         number = self._bars.number(venue, symbol)
         parts = []
         for name in intervals:
             bars, final = self._bars.read(number, name)
-            none = np.zeros(len(bars), np.int64)
-            parts.append(
-                _told(Changes(bars, none, none.astype(np.int8) + NAMES.index(name), final, none), none)
-            )
-        latest = self._latest(np.array([number]), np.array([0]))
-        return Frame(
-            self._maker, self.epoch, self.n, now_ns(), [(venue, symbol)], np.concatenate(parts), latest
-        )
+            parts.append((bars, np.full(len(bars), NAMES.index(name), np.int8), final))
+        changes = Changes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        latest = self._latest(np.array([number]), np.zeros(1, np.int64))
+        keys = np.zeros(len(changes.bars), np.int64)
+        return encode(self._maker, self.epoch, self.n, [(venue, symbol)], _told(changes, keys), latest)
 
 
-def _told(changes: Changes, keys: NDArray[np.int64]) -> NDArray[Any]:
-    rows = np.empty(len(changes.bars), TOLD_BAR)
-    for name in changes.bars.dtype.names or ():
-        rows[name] = changes.bars[name]
-    rows["key"], rows["interval"], rows["final"] = keys, changes.intervals, changes.final
-    return rows
+def _told(changes: Changes, keys: NDArray[np.int64]) -> Columns:
+    columns = {name: changes.bars[name] for name in BAR.names or ()}
+    return {"key": keys, "interval": changes.intervals, **columns, "final": changes.final}
 
 
-_NOTHING = Changes(
-    np.empty(0, TOLD_BAR),
-    np.empty(0, np.int64),
-    np.empty(0, np.int8),
-    np.empty(0, np.bool_),
-    np.empty(0, np.int64),
-)
+_NOTHING = Changes(np.empty(0, BAR), np.empty(0, np.int8), np.empty(0, np.bool_))

@@ -7,7 +7,7 @@ as symbols come. Nothing is allocated for a tick.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,13 @@ _APPLIED = ("ts_event", "ts_recv", "seq", "price", "size", "side", "flags")
 
 @dataclass(frozen=True)
 class Changes:
-    """Bars that changed: BAR [n], and of each the symbol, the interval's place in INTERVALS, and finality."""
+    """Bars that changed: BAR [n], and of each the interval's place in INTERVALS, finality and the symbol."""
 
     bars: NDArray[Any]
-    symbols: NDArray[np.int64]
     intervals: NDArray[np.int8]
     final: NDArray[np.bool_]
-    moved: NDArray[np.int64]
+    symbols: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    moved: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     """The symbols whose last price may have changed."""
 
 
@@ -224,7 +224,7 @@ class Bars:
         count = barrings.gather(self.state, bars, symbols, intervals)
         bars, symbols, intervals = bars[:count], symbols[:count], intervals[:count]
         final = bars["ts"] < self.state.final_before[self.state.venue[symbols], intervals]
-        return Changes(bars, symbols, intervals, final, moved)
+        return Changes(bars, intervals, final, symbols, moved)
 
     def marks(self) -> list[Mark]:
         """The symbols whose bars may lack rows, and of which times; they are marked no more."""

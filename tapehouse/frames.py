@@ -25,8 +25,8 @@ maker that does not hold the symbol answers without keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgpack
@@ -62,6 +62,8 @@ TOLD_LATEST = np.dtype(
     ]
 )
 _TOLD_RANKED = np.dtype([("key", "<u4"), ("change", "<f8"), ("volatility", "<f8"), ("turnover", "<f8")])
+_NO_BARS = np.empty(0, TOLD_BAR)
+_NO_LATEST = np.empty(0, TOLD_LATEST)
 NAMES = tuple(INTERVALS)
 
 
@@ -72,35 +74,34 @@ class Frame:
     maker: str
     epoch: int
     n: int
-    sent_ns: int = 0
-    keys: Sequence[tuple[str, str]] = ()
-    bars: NDArray[Any] = field(default_factory=lambda: np.empty(0, TOLD_BAR))
-    latest: NDArray[Any] = field(default_factory=lambda: np.empty(0, TOLD_LATEST))
-    revised: Sequence[tuple[int, int, int]] = ()
-    rankings: dict[str, NDArray[Any]] | None = None
+    sent_ns: int
+    keys: Sequence[tuple[str, str]]
+    bars: NDArray[Any]
+    latest: NDArray[Any]
+    revised: Sequence[tuple[int, int, int]]
+    rankings: dict[str, NDArray[Any]] | None
     """By window: key, change, volatility, turnover."""
 
-    def encode(self) -> bytes:
-        """The message."""
-        ranked = None
-        if self.rankings is not None:
-            ranked = [[window, *_columns(rows, _TOLD_RANKED)] for window, rows in self.rankings.items()]
-        return bytes(
-            msgpack.packb(
-                [
-                    FORMAT,
-                    self.maker,
-                    self.epoch,
-                    self.n,
-                    self.sent_ns or now_ns(),
-                    self.keys,
-                    _columns(self.bars, TOLD_BAR),
-                    _columns(self.latest, TOLD_LATEST),
-                    self.revised,
-                    ranked,
-                ]
-            )
-        )
+
+def encode(
+    maker: str,
+    epoch: int,
+    n: int,
+    keys: Sequence[tuple[str, str]] = (),
+    bars: Mapping[str, NDArray[Any]] | None = None,
+    latest: Mapping[str, NDArray[Any]] | None = None,
+    revised: Sequence[tuple[int, int, int]] = (),
+    rankings: Mapping[str, NDArray[Any]] | None = None,
+) -> bytes:
+    """The message of a frame sent now. Bars, latest and each ranking have an array for each column."""
+    ranked = None
+    if rankings is not None:
+        ranked = [[window, *_columns(rows, _TOLD_RANKED)] for window, rows in rankings.items()]
+    told = (
+        _columns(_NO_BARS if bars is None else bars, TOLD_BAR),
+        _columns(_NO_LATEST if latest is None else latest, TOLD_LATEST),
+    )
+    return bytes(msgpack.packb([FORMAT, maker, epoch, n, now_ns(), keys, *told, revised, ranked]))
 
 
 def decode(message: bytes) -> Frame:
@@ -129,9 +130,8 @@ def decode(message: bytes) -> Frame:
         raise WireError(f"frame: {reason!r}") from None
 
 
-def _columns(rows: NDArray[Any], told: np.dtype[Any]) -> list[bytes]:
-    assert told.names is not None
-    return [rows[name].astype(told[name], copy=False).tobytes() for name in told.names]
+def _columns(columns: Mapping[str, NDArray[Any]] | NDArray[Any], told: np.dtype[Any]) -> list[bytes]:
+    return [columns[name].astype(told[name], copy=False).tobytes() for name in told.names or ()]
 
 
 def _rows(columns: Sequence[bytes], told: np.dtype[Any]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+import numpy as np
 from nats.aio.msg import Msg
 from rich.console import Console, Group
 from rich.live import Live
@@ -19,16 +19,19 @@ from rich.table import Table
 from rich.text import Text
 
 from tapehouse.bus import Bus
-from tapehouse.errors import ConnectError, TapehouseError
-from tapehouse.questdb import QuestReader
+from tapehouse.clock import iso
+from tapehouse.errors import WireError
+from tapehouse.frames import NAMES
+from tapehouse.live import Frames, Heard
 from tapehouse.settings import load
 from tapehouse.stack.part import PartView, State
 from tapehouse.stack.runner import Stack
 
 _EVERY_S = 1.0
 _STYLES = {State.READY: "green", State.FAILED: "bold red", State.STOPPED: "dim"}
-_BARS = """SELECT venue, symbol, cast(ts AS long), open, high, low, close, volume, trades
-    FROM bars_1m LATEST ON ts PARTITION BY venue, symbol ORDER BY trades DESC LIMIT 5"""
+_SHOWN, _KEPT = 5, 50
+_MINUTE = NAMES.index("1m")
+_BAR = ("ts", "open", "high", "low", "close", "volume", "trades")
 
 
 class Board:
@@ -38,7 +41,7 @@ class Board:
         self._home = home
         self._message = "starting"
         self._reports: dict[str, dict[str, Any]] = {}
-        self._bars: list[tuple[Any, ...]] = []
+        self._bars: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._quarantined = 0
         self._listening = asyncio.Event()
 
@@ -49,7 +52,7 @@ class Board:
             print(f"tapehouse: {message}", flush=True)  # noqa: T201 - the product of a piped run
 
     def began(self, home: Path) -> None:
-        """Every part is ready: begin to listen and to read bars."""
+        """Every part is ready: begin to listen."""
         self._listening.set()
         self.say(f"ready; home {home}; Ctrl-C stops")
 
@@ -96,17 +99,28 @@ class Board:
         async def hear(message: Msg) -> None:
             self._reports[message.subject] = json.loads(message.data)
 
-        while True:
-            bus = await Bus.connect(settings, "monitor")
+        bus = await Bus.connect(settings, "monitor")
+        try:
             await bus.client.subscribe("health.>", cb=hear)
-            try:
-                with QuestReader(settings.questdb) as reader:
-                    while True:
-                        with contextlib.suppress(ConnectError, TapehouseError):
-                            self._bars = await asyncio.to_thread(reader.fetch, _BARS)
-                        await asyncio.sleep(_EVERY_S)
-            finally:
-                await bus.close()
+            async with Frames.listening(bus) as frames:
+                while True:
+                    with contextlib.suppress(TimeoutError, WireError):
+                        self._show(await frames.next(_EVERY_S * 3))
+        finally:
+            await bus.close()
+
+    def _show(self, heard: Heard) -> None:
+        """Keep the minute's bars of the symbols with the most trades."""
+        if heard.broken:
+            self._bars.clear()
+        bars = heard.frame.bars[heard.frame.bars["interval"] == _MINUTE]
+        for bar in bars[np.argsort(bars["trades"], kind="stable")[-_KEPT:]]:
+            key = heard.frame.keys[bar["key"]]
+            if key not in self._bars or bar["ts"] >= self._bars[key][0]:
+                self._bars[key] = tuple(bar[name].item() for name in _BAR)
+        if len(self._bars) > 2 * _KEPT:
+            most = sorted(self._bars.items(), key=lambda item: (item[1][0], item[1][-1]), reverse=True)
+            self._bars = dict(most[:_KEPT])
 
     def _summary(self) -> str:
         rows = sum(report["rows_s"] for report in self._of("health.writer.>"))
@@ -142,7 +156,7 @@ class Board:
             table.add_row(*self._row(part))
         drawn: list[Any] = [table]
         if self._bars:
-            drawn += [Text(), _bars(self._bars)]
+            drawn += [Text(), _table(self._bars)]
         return Group(
             *drawn, Text(), Text(f"{self._message}   {self._summary()}" if self._reports else self._message)
         )
@@ -175,11 +189,14 @@ class Board:
         ]
 
 
-def _bars(rows: list[tuple[Any, ...]]) -> Table:
-    table = Table(box=None, pad_edge=False, title="last 1m bars", title_justify="left")
+def _table(bars: dict[tuple[str, str], tuple[Any, ...]]) -> Table:
+    """The bars of the latest minute first, of each the most traded."""
+    table = Table(box=None, pad_edge=False, title="live 1m bars", title_justify="left")
     for heading in ("venue", "symbol", "minute", "open", "high", "low", "close", "volume", "trades"):
         table.add_column(heading, justify="left" if heading in ("venue", "symbol", "minute") else "right")
-    for venue, symbol, ts, *prices, trades in rows:
-        minute = pl.Series([ts]).cast(pl.Datetime("ns")).dt.strftime("%Y-%m-%d %H:%M")[0]
+    # ts is the first column, trades the last.
+    shown = sorted(bars.items(), key=lambda item: (item[1][0], item[1][-1]), reverse=True)[:_SHOWN]
+    for (venue, symbol), (ts, *prices, trades) in shown:
+        minute = iso(ts)[:16].replace("T", " ")
         table.add_row(venue, symbol, minute, *(f"{price:g}" for price in prices), f"{trades:,}")
     return table

@@ -56,8 +56,10 @@ async def _up(settings: Settings, feeds: tuple[str, ...]) -> None:
 
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Whoever has it ignored, as nohup does, goes on when the terminal is closed.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     board = Board(settings.home)
     async with Stack(Home(settings.home)) as stack, board.shown(stack):
         with contextlib.suppress(asyncio.CancelledError):
