@@ -23,15 +23,18 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingest import sharding
 from ingest.barcorrections import Corrections, add_all, settled
+from ingest.barfeatures import Featuring
 from ingest.barstore import AT_ONCE, PIECE, BarStore, folded
 from ingest.barteller import Teller
 from ingest.floor import Floor, floor_key
 from ingest.pull import Delivered, InterruptedPullError, Pull
 from ingest.purging import end, last_of
 from tapehouse.bars import RINGS, RINGS_LEAST, Bars, compile_kernel
+from tapehouse.barstate import BAR
 from tapehouse.bus import TICKS, Bus, State
-from tapehouse.clock import MILLISECOND, SECOND, now_ns
+from tapehouse.clock import INTERVALS, MILLISECOND, SECOND, now_ns
 from tapehouse.errors import ConnectError, TapehouseError, UsageError, WireError
+from tapehouse.features import compute
 from tapehouse.health import Health
 from tapehouse.rankings import ranked
 from tapehouse.settings import Settings
@@ -97,6 +100,10 @@ class BarMaker:
         self._teller = Teller(settings, self._bus, self._bars, self._maker)
         self._store = BarStore(self._settings.questdb, self._rings)
         self._corrections = Corrections(self._bus, state, self._store, self._bars, self._teller)
+        featuring = Featuring(
+            self._bus, self._bars, self._store, settings.features, only_one=self._place is None
+        )
+        self._teller.listeners.append(featuring.took)
         self._heard: dict[str, float] = {}
         self._left_out = 0
         try:
@@ -107,6 +114,7 @@ class BarMaker:
                 tasks.create_task(self._watch(state))
                 tasks.create_task(self._corrections.run())
                 tasks.create_task(self._teller.serve())
+                tasks.create_task(featuring.run())
         finally:
             await asyncio.to_thread(self._store.close)
 
@@ -275,3 +283,4 @@ def _compile() -> None:
     compile_kernel()
     ranked(Bars(1), 1)
     folded(np.empty(0, PIECE), 0)
+    compute(np.zeros(1, BAR), INTERVALS["1m"])

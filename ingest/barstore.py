@@ -135,6 +135,41 @@ class BarStore:
             for place, symbol in enumerate(symbols)
         }
 
+    def last_bars(self, venue: str, symbol: str, interval: str, before_ns: int, count: int) -> NDArray[Any]:
+        """BAR [n] of a symbol before a bar's start: the last `count` that there are, and all of that UTC day."""
+        at = _NAMES.index(interval)
+        source = {"15s": "trades", "30s": "trades", "1d": "bars_1d", "1w": "bars_1d", "1M": "bars_1d"}
+        day = int(INTERVALS["1d"].bucket(np.array(before_ns - 1)))
+        found = np.empty(0, BAR)
+        # Empty intervals have no bar: further back where there are too few.
+        for times in (1, 8, 64):
+            first = max(0, min(day, int(start(at, number(at, before_ns) - count * times))))
+            first = int(start(at, number(at, first)))
+            rows = self._bars(interval, source.get(interval, "bars_1m"), venue, [symbol], first, before_ns)
+            found = np.empty(len(rows), BAR)
+            for name in BAR.names or ():
+                found[name] = rows[name]
+            if len(found) >= count or first == 0:
+                break
+        found = found[np.argsort(found["ts"])]
+        return found[-max(count, int(np.count_nonzero(found["ts"] >= day))) :]
+
+    def quote(self, venue: str, symbol: str, before_ns: int) -> tuple[float, float]:
+        """The best bid and ask as of a time, exclusive; NaN where there is none."""
+        where = "FROM quotes WHERE venue = %s AND symbol = %s AND ts_event"
+        last = self.reader.fetch(
+            f"SELECT cast(ts_event AS long) {where} < cast(%s AS timestamp_ns) ORDER BY ts_event DESC LIMIT 1",
+            [venue, symbol, before_ns],
+        )
+        if not last:
+            return np.nan, np.nan
+        rows = self.reader.fetch(
+            f"SELECT bid, ask {where} = cast(%s AS timestamp_ns) ORDER BY seq DESC LIMIT 1",
+            [venue, symbol, last[0][0]],
+        )
+        bid, ask = (np.nan if price is None else float(price) for price in rows[0])
+        return bid, ask
+
     def _ring_start(self, interval: str, head_ns: int) -> int:
         at = _NAMES.index(interval)
         return max(0, int(start(at, number(at, head_ns) - self._rings[interval] + 1)))

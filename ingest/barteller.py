@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ class Teller:
         self._bus = bus
         self._bars = bars
         self._maker = maker
+        self.listeners: list[Callable[[Changes], None]] = []
+        """Called with all that changed, before it is told."""
         self._outbox: list[bytes] = []
         self._revised: list[Mark] = []
         self._sent_at = 0.0
@@ -52,6 +54,8 @@ class Teller:
         if not self._bars.changed and not self._revised:
             return
         changes = self._bars.changes()
+        for listener in self.listeners:
+            listener(changes)
         for first in range(0, max(1, len(changes.bars)), BARS_MOST):
             part = slice(first, first + BARS_MOST)
             moved = changes.moved if first == 0 else changes.moved[:0]

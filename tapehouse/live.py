@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from tapehouse.bus import Bus
-from tapehouse.errors import ConnectError
+from tapehouse.bus import Bus, word
+from tapehouse.errors import ConnectError, UsageError
 from tapehouse.frames import Frame, decode
 
 _ANSWER_S = 5.0
+_RENEW_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -80,3 +84,42 @@ class Frames:
             return await self._bus.client.request(f"bars.snapshot.{maker}", asked, timeout=_ANSWER_S)
         except NatsError as reason:
             raise ConnectError(f"bars: no answer from maker {maker}: {reason!r}") from None
+
+
+async def features(bus: Bus, venue: str, symbol: str, interval: str) -> AsyncIterator[dict[str, Any]]:
+    """The document of a series' last final bar, then of each bar as it becomes final (or is revised).
+
+    See `tapehouse/features.py` for what is in it. Raises ConnectError when no bar maker answers, UsageError with
+    what it says when it holds no such bars.
+    """
+    asked = json.dumps({"venue": venue, "symbol": symbol, "interval": interval}).encode()
+    subscription = await bus.client.subscribe(f"features.{word(venue)}.{word(symbol)}.{interval}")
+    asked_at = -math.inf
+    try:
+        while True:
+            left = asked_at + _RENEW_S - time.monotonic()
+            if left <= 0:
+                answer = await _asked_features(bus, asked)
+                if asked_at < 0:
+                    yield answer
+                asked_at = time.monotonic()
+                continue
+            try:
+                async with asyncio.timeout(left):
+                    message = await subscription.next_msg(timeout=None)
+            except TimeoutError:
+                continue
+            yield json.loads(message.data)
+    finally:
+        if not bus.client.is_closed:
+            await subscription.unsubscribe()
+
+
+async def _asked_features(bus: Bus, asked: bytes) -> dict[str, Any]:
+    try:
+        answer = json.loads((await bus.client.request("bars.features", asked, timeout=_ANSWER_S)).data)
+    except NatsError as reason:
+        raise ConnectError(f"features: no answer from a bar maker: {reason!r}") from None
+    if "error" in answer:
+        raise UsageError(answer["error"])
+    return dict(answer)

@@ -85,6 +85,8 @@ class BarMaker(_Part):
     rankings_s: float = Field(1, gt=0)
     ranked: int = Field(100, ge=1)
     """Symbols told of each measure of a ranking."""
+    features: int = Field(200, ge=0)
+    """Series whose features may be asked for at a time."""
     rings: dict[str, int] = {}
     """Closed bars kept, by interval, where not as usual."""
 

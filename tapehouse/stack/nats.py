@@ -84,6 +84,7 @@ GRANTS: dict[str, Grant] = {
     "barmaker": Grant(
         publish=(
             "frames.*",
+            "features.>",
             "health.barmaker.>",
             # Answers, to those alone who may ask.
             "_INBOX_gateway.>",

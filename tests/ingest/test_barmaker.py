@@ -51,7 +51,7 @@ def settings(provisioned: Platform, broker: Broker) -> Settings:
 
 
 @asynccontextmanager
-async def _connected(settings: Settings, role: str) -> AsyncIterator[Bus]:
+async def connected(settings: Settings, role: str) -> AsyncIterator[Bus]:
     bus = await Bus.connect(settings, role, DEADLINE_S)
     try:
         yield bus
@@ -60,8 +60,8 @@ async def _connected(settings: Settings, role: str) -> AsyncIterator[Bus]:
 
 
 @asynccontextmanager
-async def _writing(settings: Settings, shard: int = 0) -> AsyncIterator[None]:
-    async with _connected(settings, "writer") as bus:
+async def writing(settings: Settings, shard: int = 0) -> AsyncIterator[None]:
+    async with connected(settings, "writer") as bus:
         task = asyncio.create_task(Writer(settings, bus, shard, Health("writer", str(shard))).run())
         try:
             yield
@@ -71,9 +71,9 @@ async def _writing(settings: Settings, shard: int = 0) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _making(settings: Settings, place: int | None = None) -> AsyncIterator[Health]:
+async def making(settings: Settings, place: int | None = None) -> AsyncIterator[Health]:
     """A bar maker at work, cut off at the end."""
-    async with _connected(settings, "barmaker") as bus:
+    async with connected(settings, "barmaker") as bus:
         health = Health("barmaker")
         task = asyncio.create_task(BarMaker(settings, bus, health, place).run())
         try:
@@ -84,7 +84,7 @@ async def _making(settings: Settings, place: int | None = None) -> AsyncIterator
             await asyncio.gather(task, return_exceptions=True)
 
 
-def _trades(venue: str, rows: Sequence[tuple[int, str, int, float, float, int, int]]) -> Batch:
+def trades(venue: str, rows: Sequence[tuple[int, str, int, float, float, int, int]]) -> Batch:
     """Of (ts, symbol, seq, price, size, side, flags)."""
     ts, symbols, seqs, prices, sizes, sides, flags = zip(*rows, strict=True)
     columns: dict[str, Any] = {
@@ -102,7 +102,7 @@ def _trades(venue: str, rows: Sequence[tuple[int, str, int, float, float, int, i
     return Batch(TRADES, venue, len(rows), columns)
 
 
-async def _publish(bus: Bus, *batches: Batch, shard: int = 0) -> int:
+async def publish(bus: Bus, *batches: Batch, shard: int = 0) -> int:
     async with asyncio.timeout(DEADLINE_S), Publisher(bus) as publisher:
         for one in batches:
             await publisher.publish(f"ticks.trades.{one.venue}.{shard}", pack(one))
@@ -138,7 +138,7 @@ def _differing(settings: Settings, frame: Frame) -> list[str]:
 
 async def _equal(settings: Settings, venue: str, symbols: Sequence[str]) -> None:
     """Wait until the live bars of symbols are those of the store."""
-    async with _connected(settings, "gateway") as bus, Frames.listening(bus) as frames:
+    async with connected(settings, "gateway") as bus, Frames.listening(bus) as frames:
         for symbol in symbols:
             differing = ["not held"]
 
@@ -192,14 +192,14 @@ async def test_bars_equal_the_stores_through_restarts_doubles_corrections_and_di
         parts.insert(chance.randrange(40, len(parts)), chance.sample(chance.choice(parts[:40]), 1))
     cancelled = [(*row[:6], int(Flags.CANCELLED)) for row in chance.sample(rows[:4_000], 5)]
     parts += [[row] for row in cancelled]
-    batches = [_trades(venue, part) for part in parts]
-    async with _writing(settings), _connected(settings, "feed") as feed:
+    batches = [trades(venue, part) for part in parts]
+    async with writing(settings), connected(settings, "feed") as feed:
         while batches:
-            async with _making(settings):
+            async with making(settings):
                 for _ in range(chance.randrange(8, 40)):
                     if batches:
-                        await _publish(feed, batches.pop(0))
-        async with _making(settings):
+                        await publish(feed, batches.pop(0))
+        async with making(settings):
             await _equal(settings, venue, [f"S{place}" for place in range(6)])
     last = {(row[1], row[2]): row for part in (rows, cancelled) for row in part}
     assert_bars_of_rows(settings, venue, [row for row in last.values() if not row[6]])
@@ -232,18 +232,18 @@ async def test_a_late_trade_raises_the_revision_of_final_bars_and_one_seen_befor
 ) -> None:
     rows = [(_BEGIN + n * SECOND, "S", n + 10, 100.0, 1.0, 1, 0) for n in range(120)]
     async with (
-        _writing(settings),
-        _making(settings),
-        _connected(settings, "feed") as feed,
-        _connected(settings, "gateway") as bus,
+        writing(settings),
+        making(settings),
+        connected(settings, "feed") as feed,
+        connected(settings, "gateway") as bus,
         Frames.listening(bus) as frames,
     ):
-        await _publish(feed, _trades(venue, rows))
+        await publish(feed, trades(venue, rows))
         await _equal(settings, venue, ["S"])
         await frames.next(DEADLINE_S)
         before = await frames.snapshot(venue, "S", ["15s"])
         # Of a seq below the last one: it may have been seen, so the bars are read back.
-        await _publish(feed, _trades(venue, [(_BEGIN + SECOND, "S", 5, 90.0, 7.0, -1, 0), rows[3]]))
+        await publish(feed, trades(venue, [(_BEGIN + SECOND, "S", 5, 90.0, 7.0, -1, 0), rows[3]]))
         await _equal(settings, venue, ["S"])
         after = await frames.snapshot(venue, "S", ["15s"])
     assert before.bars["final"][:6].all()
@@ -256,13 +256,13 @@ async def test_in_a_quiet_market_the_timer_closes_bars(settings: Settings, venue
     maker = settings.barmaker.model_copy(update={"grace_s": 0.2})
     settings = settings.model_copy(update={"barmaker": maker})
     async with (
-        _writing(settings),
-        _making(settings),
-        _connected(settings, "feed") as feed,
-        _connected(settings, "gateway") as bus,
+        writing(settings),
+        making(settings),
+        connected(settings, "feed") as feed,
+        connected(settings, "gateway") as bus,
         Frames.listening(bus) as frames,
     ):
-        await _publish(feed, _trades(venue, [(_BEGIN + 14 * SECOND, "S", 1, 1.0, 1.0, 1, 0)]))
+        await publish(feed, trades(venue, [(_BEGIN + 14 * SECOND, "S", 1, 1.0, 1.0, 1, 0)]))
         told: list[tuple[int, bool]] = []
 
         async def closed() -> bool:
@@ -285,18 +285,18 @@ async def test_a_snapshot_with_the_frames_after_it_is_a_later_snapshot(
     chance = random.Random(5)
     parts = [part.tolist() for part in np.array_split(np.array(_market(chance, 900), object), 60)]
     async with (
-        _writing(settings),
-        _making(settings),
-        _connected(settings, "feed") as feed,
-        _connected(settings, "gateway") as bus,
+        writing(settings),
+        making(settings),
+        connected(settings, "feed") as feed,
+        connected(settings, "gateway") as bus,
         Frames.listening(bus) as frames,
     ):
         first = await frames.next(DEADLINE_S)
         assert first.broken
-        await _publish(feed, *(_trades(venue, part) for part in parts[:20]))
+        await publish(feed, *(trades(venue, part) for part in parts[:20]))
         await _equal(settings, venue, ["S1"])
         begin = await frames.snapshot(venue, "S1")
-        publishing = asyncio.create_task(_publish(feed, *(_trades(venue, part) for part in parts[20:])))
+        publishing = asyncio.create_task(publish(feed, *(trades(venue, part) for part in parts[20:])))
         held = {(bar["interval"], bar["ts"]): bar for bar in begin.bars}
         await publishing
         await _equal(settings, venue, ["S1"])
@@ -318,19 +318,19 @@ async def test_a_snapshot_with_the_frames_after_it_is_a_later_snapshot(
 async def test_a_flood_of_symbols_is_limited_and_told(settings: Settings, venue: str) -> None:
     maker = settings.barmaker.model_copy(update={"max_symbols": 7})
     settings = settings.model_copy(update={"barmaker": maker})
-    async with _connected(settings, "feed") as feed, _connected(settings, "monitor") as bus:
+    async with connected(settings, "feed") as feed, connected(settings, "monitor") as bus:
         heard: list[bytes] = []
 
         async def hear(message: Any) -> None:
             heard.append(message.data)
 
         await bus.client.subscribe("health.barmaker.>", cb=hear)
-        async with _writing(settings), _connected(settings, "barmaker") as own:
+        async with writing(settings), connected(settings, "barmaker") as own:
             health = Health("barmaker", "all")
             task = asyncio.create_task(health.alongside(own, BarMaker(settings, own, health).run()))
             await until(lambda: any(b'"state": "ready"' in one for one in heard), "the bar maker")
             flood = [(_BEGIN, f"F{n}", n + 1, 1.0, 1.0, 1, 0) for n in range(1_000)]
-            await _publish(feed, *(_trades(venue, flood[at : at + 250]) for at in range(0, 1_000, 250)))
+            await publish(feed, *(trades(venue, flood[at : at + 250]) for at in range(0, 1_000, 250)))
             await until(
                 lambda: any(b"barmaker.max_symbols" in one and b'"rows": 1000' in one for one in heard),
                 lambda: f"the bar maker to tell of the flood: {heard[-1:]!r}",
@@ -343,17 +343,17 @@ async def test_a_flood_of_symbols_is_limited_and_told(settings: Settings, venue:
 async def test_a_row_that_questdb_refused_is_taken_out_of_the_bars(settings: Settings, venue: str) -> None:
     rows = [(_BEGIN + n * SECOND, "S", n + 1, 100.0 + n, 1.0, 1, 0) for n in range(10)]
     async with (
-        _writing(settings),
-        _making(settings),
-        _connected(settings, "feed") as feed,
-        _connected(settings, "writer") as writer,
+        writing(settings),
+        making(settings),
+        connected(settings, "feed") as feed,
+        connected(settings, "writer") as writer,
     ):
-        await _publish(feed, _trades(venue, rows))
+        await publish(feed, trades(venue, rows))
         await _equal(settings, venue, ["S"])
         # As if the writer had not been able to store one: it is in the stream and not in the store.
         with QuestReader(settings.questdb) as reader:
             reader.wait_applied("trades")
-        seq = await _publish(feed, _trades(venue, [(_BEGIN + 11 * SECOND, "S", 99, 1.0, 1.0, 1, 4)]))
+        seq = await publish(feed, trades(venue, [(_BEGIN + 11 * SECOND, "S", 99, 1.0, 1.0, 1, 4)]))
         await until_written(feed, await feed.state(), seq)
         await writer.client.publish("bars.refused", f'[{seq}, "{venue}", "S", {_BEGIN}]'.encode())
         await _equal(settings, venue, ["S"])
@@ -365,29 +365,29 @@ async def test_two_makers_hold_the_symbols_of_their_shards(
     settings = settings.model_copy(update={"shards": 2})
     await broker.provision(settings)
     async with (
-        _writing(settings, 1),
-        _writing(settings, 2),
-        _making(settings, 0),
-        _making(settings, 1),
-        _connected(settings, "feed") as feed,
+        writing(settings, 1),
+        writing(settings, 2),
+        making(settings, 0),
+        making(settings, 1),
+        connected(settings, "feed") as feed,
     ):
         from ingest import sharding
 
         shards = await sharding.current(await feed.state())
         for n, symbol in enumerate(("A", "B", "C", "D", "E")):
             row = (_BEGIN, symbol, n + 1, 1.0 + n, 2.0, 1, 0)
-            await _publish(feed, _trades(venue, [row]), shard=shards.of(symbol))
+            await publish(feed, trades(venue, [row]), shard=shards.of(symbol))
         await _equal(settings, venue, ["A", "B", "C", "D", "E"])
-    async with _connected(settings, "barmaker") as bus:
+    async with connected(settings, "barmaker") as bus:
         with pytest.raises(UsageError, match="expected a number below 2"):
             await BarMaker(settings, bus, Health("barmaker"), 2).run()
 
 
 async def test_a_symbol_that_nobody_holds_is_said_to_be(settings: Settings, venue: str) -> None:
     async with (
-        _writing(settings),
-        _making(settings),
-        _connected(settings, "gateway") as bus,
+        writing(settings),
+        making(settings),
+        connected(settings, "gateway") as bus,
         Frames.listening(bus) as frames,
     ):
         await frames.next(DEADLINE_S)
