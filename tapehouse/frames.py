@@ -115,7 +115,7 @@ def decode(message: bytes) -> Frame:
             )
         _, maker, epoch, n, sent, keys, bars, latest, revised, ranked = got
         rankings = None if ranked is None else {one[0]: _rows(one[1:], _TOLD_RANKED) for one in ranked}
-        return Frame(
+        frame = Frame(
             maker,
             epoch,
             n,
@@ -126,8 +126,25 @@ def decode(message: bytes) -> Frame:
             [(key, start, end) for key, start, end in revised],
             rankings,
         )
+        _check(frame)
     except (msgpack.UnpackException, ValueError, TypeError, IndexError, KeyError) as reason:
-        raise WireError(f"frame: {reason!r}") from None
+        raise WireError(f"frame: {reason!r:.200}") from None
+    return frame
+
+
+def _check(frame: Frame) -> None:
+    """Raise ValueError for what would be no error until it is used."""
+    names = [frame.maker, *(frame.rankings or {})]
+    names += [name for key in frame.keys for name in key]
+    whole = [frame.epoch, frame.n, frame.sent_ns, *(number for one in frame.revised for number in one)]
+    if not all(type(name) is str for name in names) or not all(type(number) is int for number in whole):
+        raise ValueError("expected texts and whole numbers")
+    used = [rows["key"] for rows in (frame.bars, frame.latest, *(frame.rankings or {}).values())]
+    used.append(np.array([key for key, _, _ in frame.revised], np.int64))
+    if any(((keys < 0) | (keys >= len(frame.keys))).any() for keys in used):
+        raise ValueError(f"a key is not among the {len(frame.keys)}")
+    if (frame.bars["interval"] >= len(NAMES)).any():
+        raise ValueError("there is no such interval")
 
 
 def _columns(columns: Mapping[str, NDArray[Any]] | NDArray[Any], told: np.dtype[Any]) -> list[bytes]:
@@ -140,5 +157,9 @@ def _rows(columns: Sequence[bytes], told: np.dtype[Any]) -> NDArray[Any]:
         raise ValueError(f"expected {len(names)} columns, was {len(columns)}")
     rows = np.empty(len(columns[0]) // told[names[0]].itemsize, told)
     for name, column in zip(names, columns, strict=True):
-        rows[name] = np.frombuffer(column, told[name])
+        values = np.frombuffer(column, told[name])
+        # One value would be spread over all rows.
+        if len(values) != len(rows):
+            raise ValueError(f"{name}: expected {len(rows)} values, was {len(values)}")
+        rows[name] = values
     return rows

@@ -1,0 +1,137 @@
+"""Rankings over rolling windows, worked out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import log, sqrt
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tapehouse.bars import Bars
+from tapehouse.batch import Batch, Strings
+from tapehouse.clock import DAY, HOUR, MINUTE, SECOND, parse_ns
+from tapehouse.model import TRADES
+from tapehouse.rankings import RANKED, first, ranked
+
+_NOON = parse_ns("2024-08-08T12:00:00Z")
+_NAN = float("nan")
+
+
+def _bars(rows: Sequence[tuple[str, int, float, float]]) -> Bars:
+    """Of (symbol, ts, price, size), in this order."""
+    bars = Bars(8)
+    for seq, (symbol, ts, price, size) in enumerate(rows, 1):
+        columns: dict[str, Any] = {
+            "ts_event": np.array([ts]),
+            "ts_recv": np.array([ts]),
+            "symbol": Strings.constant(symbol, 1),
+            "seq": np.array([seq]),
+            "price": np.array([price]),
+            "size": np.array([size]),
+            "side": np.zeros(1, np.int8),
+            "flags": np.zeros(1, np.int16),
+        }
+        while not bars.apply(Batch(TRADES, "V", 1, columns)):
+            bars.changes()
+    return bars
+
+
+def _ranked(bars: Bars, window: str) -> dict[str, tuple[float, float, float]]:
+    rows = ranked(bars, 100)[window]
+    return {bars.names[row["key"]][1]: (row["change"], row["volatility"], row["turnover"]) for row in rows}
+
+
+def _near(*expected: float) -> Any:
+    return pytest.approx(expected, rel=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("window", "step", "count"), [("1h", MINUTE, 60), ("24h", 15 * MINUTE, 96), ("7d", HOUR, 168)]
+)
+def test_a_window_begins_at_a_whole_bar_and_compares_with_the_last_close_before_it(
+    window: str, step: int, count: int
+) -> None:
+    begins = _NOON - (count - 1) * step
+    rows = [
+        ("S", begins - 2 * step, 50.0, 1.0),
+        ("S", begins - 1, 80.0, 9.0),  # the last before
+        ("S", begins, 100.0, 2.0),
+        ("S", begins + step, 120.0, 1.0),
+        ("S", begins + step + 1, 90.0, 1.0),
+        ("S", _NOON, 99.0, 3.0),
+        ("S", _NOON + 1, 110.0, 1.0),
+    ]
+    # By hand: closes 80 | 100, 90, 110.
+    change, squares = 110 / 80 - 1, log(100 / 80) ** 2 + log(90 / 100) ** 2 + log(110 / 90) ** 2
+    turnover = 100 * 2 + 120 + 90 + 99 * 3 + 110
+    bars = _bars(rows)
+    assert _ranked(bars, window) == {"S": _near(change, sqrt(squares), turnover)}
+    # The same when the clock has closed the bars.
+    while not bars.seal("V", _NOON + 2 * step):
+        bars.changes()
+    assert _ranked(bars, window) == {"S": _near(change, sqrt(squares), turnover)}
+
+
+def test_without_a_trade_before_it_the_first_open_counts() -> None:
+    bars = _bars([("S", _NOON - 10 * MINUTE, 100.0, 1.0), ("S", _NOON - MINUTE, 150.0, 1.0)])
+    assert _ranked(bars, "1h") == {"S": _near(0.5, log(1.5), 250.0)}
+    bars = _bars([("S", _NOON, 100.0, 1.0), ("S", _NOON + 20 * SECOND, 102.0, 1.0)])
+    assert _ranked(bars, "1h") == {"S": _near(102 / 100 - 1, 0.0, 202.0)}
+
+
+def test_a_quiet_symbol_is_measured_by_the_clock_of_its_venue() -> None:
+    rows = [
+        ("QUIET", _NOON - 90 * MINUTE, 10.0, 1.0),
+        ("HALF", _NOON - 61 * MINUTE, 10.0, 1.0),
+        ("HALF", _NOON - 30 * MINUTE, 20.0, 1.0),
+        ("BUSY", _NOON, 5.0, 1.0),
+    ]
+    bars = _bars(rows)
+    found = _ranked(bars, "1h")
+    assert found == {"HALF": _near(1.0, log(2), 20.0), "BUSY": _near(0.0, 0.0, 5.0)}
+    assert set(_ranked(bars, "24h")) == {"QUIET", "HALF", "BUSY"}
+
+
+def test_a_price_that_is_not_above_zero_has_no_change() -> None:
+    rows = [("S", _NOON - MINUTE, -5.0, 1.0), ("S", _NOON, 10.0, 1.0), ("T", _NOON, 3.0, 0.0)]
+    found = _ranked(_bars(rows), "1h")
+    assert found == {"S": _near(_NAN, _NAN, 5.0)}  # T has no turnover
+
+
+def test_who_is_among_the_first_by_any_measure_is_told() -> None:
+    rows = np.array(
+        [
+            (0, 0.5, 0.1, 10.0),  # first by change
+            (1, -0.5, 0.2, 20.0),  # last by change
+            (2, 0.1, 0.9, 30.0),  # first by volatility
+            (3, 0.2, 0.3, 90.0),  # first by turnover
+            (4, 0.0, 0.4, 40.0),
+            (5, _NAN, _NAN, 50.0),
+        ],
+        RANKED,
+    )
+    assert first(rows, 1)["key"].tolist() == [0, 1, 2, 3]
+    assert first(rows, 100)["key"].tolist() == [0, 1, 2, 3, 4, 5]
+    assert first(rows[:0], 1)["key"].tolist() == []
+    assert first(rows[5:], 1)["key"].tolist() == [5]
+
+
+def test_a_day_of_many_symbols_is_that_of_each_alone() -> None:
+    chance = np.random.default_rng(3)
+    rows = [
+        (f"S{chance.integers(4)}", int(ts), float(chance.integers(90, 110)), float(chance.integers(1, 5)))
+        for ts in np.sort(chance.integers(_NOON - 2 * DAY, _NOON, 3_000))
+    ]
+    since = rows[-1][1] // (15 * MINUTE) * (15 * MINUTE) - 95 * 15 * MINUTE
+    found = _ranked(_bars(rows), "24h")
+    for symbol in ("S0", "S1", "S2", "S3"):
+        own = [row for row in rows if row[0] == symbol]
+        before = [row[2] for row in own if row[1] < since][-1]
+        inside = [row for row in own if row[1] >= since]
+        closes = [before, *{row[1] // (15 * MINUTE): row[2] for row in inside}.values()]
+        squares = sum(log(b / a) ** 2 for a, b in pairwise(closes))
+        turnover = sum(row[2] * row[3] for row in inside)
+        assert found[symbol] == _near(closes[-1] / before - 1, sqrt(squares), turnover)
