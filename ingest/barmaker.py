@@ -45,6 +45,8 @@ _TAKE_BYTES = 2**20
 _BEAT_S = 0.05
 _LOOK_S = 1.0
 _INACTIVE_S = 30.0
+_RINGS_MOST = 8_000
+"""Bars of a symbol: its snapshot is one message of at most 1 MB."""
 _log = structlog.get_logger()
 
 
@@ -66,6 +68,9 @@ class BarMaker:
             if name not in RINGS or size < RINGS_LEAST[name]:
                 least = " ".join(f"{name} {least}" for name, least in RINGS_LEAST.items())
                 raise UsageError(f"barmaker.rings: expected at least {least}, was {name} {size}")
+        if sum(self._rings.values()) > _RINGS_MOST:
+            most = sum(self._rings.values())
+            raise UsageError(f"barmaker.rings: expected at most {_RINGS_MOST} bars together, was {most}")
 
     async def run(self) -> None:
         """Make bars until cancelled; every interruption is logged and begun again."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ from tapehouse.rankings import ranked
 from tapehouse.settings import BarMaker as Settings
 
 BARS_MOST = 4096
-"""In one frame, of about 115 bytes each: a message is at most 1 MB."""
+"""In one frame, of about 115 bytes each."""
+_BYTES_MOST = 2**20 - 4096
+"""Of a frame: longer messages the broker refuses."""
 _HEARTBEAT_S = 1.0
 Columns = dict[str, NDArray[Any]]
 
@@ -56,42 +58,42 @@ class Teller:
         changes = self._bars.changes()
         for listener in self.listeners:
             listener(changes)
-        for first in range(0, max(1, len(changes.bars)), BARS_MOST):
+        for first in range(0, max(1, len(changes.bars), len(changes.moved)), BARS_MOST):
             part = slice(first, first + BARS_MOST)
-            moved = changes.moved if first == 0 else changes.moved[:0]
-            self._frame(
-                Changes(
-                    changes.bars[part],
-                    changes.intervals[part],
-                    changes.final[part],
-                    changes.symbols[part],
-                    moved,
-                ),
-                self._revised if first == 0 else (),
-            )
+            self._frame(_part(changes, part), self._revised if first == 0 else ())
         self._revised = []
 
     def _frame(self, changes: Changes, revised: Sequence[Mark] = (), ranking: bool = False) -> None:
+        message = self._encoded(changes, revised, ranking)
+        rows = max(len(changes.bars), len(changes.moved), len(revised))
+        if len(message) > _BYTES_MOST and rows > 1:
+            # Names may be long.
+            for half in (slice(0, rows // 2), slice(rows // 2, rows)):
+                self._frame(_part(changes, half), revised[half])
+            return
+        self.n += 1
+        self._outbox.append(message)
+        self._sent_at = time.monotonic()
+
+    def _encoded(self, changes: Changes, revised: Sequence[Mark], ranking: bool) -> bytes:
+        """The next frame."""
         rankings = ranked(self._bars, self._settings.ranked) if ranking else None
         told = [changes.symbols, changes.moved, np.array([mark.symbol for mark in revised], np.int64)]
         told += [rows["key"] for rows in (rankings or {}).values()]
         symbols, keys = np.unique(np.concatenate(told), return_inverse=True)
         parts = np.split(keys, np.cumsum([len(one) for one in told])[:-1])
-        self.n += 1
         for rows, places in zip((rankings or {}).values(), parts[3:], strict=True):
             rows["key"] = places
-        message = encode(
+        return encode(
             self._maker,
             self.epoch,
-            self.n,
+            self.n + 1,
             [self._bars.names[symbol] for symbol in symbols.tolist()],
             _told(changes, parts[0]),
             self._latest(changes.moved, parts[1]),
             [(int(key), mark.start_ns, mark.end_ns) for key, mark in zip(parts[2], revised, strict=True)],
             rankings,
         )
-        self._outbox.append(message)
-        self._sent_at = time.monotonic()
 
     def _latest(self, symbols: NDArray[np.int64], keys: NDArray[np.int64]) -> Columns:
         latest = self._bars.state.latest[symbols]
@@ -100,8 +102,8 @@ class Teller:
     async def send(self) -> None:
         """Send the frames that were made. What cannot be sent is a gap that its readers see."""
         outbox, self._outbox = self._outbox, []
-        with contextlib.suppress(NatsError, OSError):
-            for message in outbox:
+        for message in outbox:
+            with contextlib.suppress(NatsError, OSError):
                 await self._bus.client.publish(f"frames.{self._maker}", message)
 
     async def beat(self) -> None:
@@ -127,23 +129,37 @@ class Teller:
     async def _answer(self, message: Msg) -> None:
         try:
             asked = json.loads(message.data)
-            intervals = asked.get("intervals") or NAMES
+            intervals = set(asked.get("intervals") or NAMES)
+            if not intervals <= set(NAMES):
+                raise ValueError(intervals)
             answer = self._snapshot(str(asked["venue"]), str(asked["symbol"]), intervals)
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             answer = encode(self._maker, self.epoch, self.n)
         with contextlib.suppress(NatsError, OSError):
             await self._bus.client.publish(message.reply, answer)
 
-    def _snapshot(self, venue: str, symbol: str, intervals: Sequence[str]) -> bytes:
+    def _snapshot(self, venue: str, symbol: str, intervals: Set[str]) -> bytes:
         number = self._bars.number(venue, symbol)
         parts = []
-        for name in intervals:
+        for name in NAMES:
+            if name not in intervals:
+                continue
             bars, final = self._bars.read(number, name)
             parts.append((bars, np.full(len(bars), NAMES.index(name), np.int8), final))
         changes = Changes(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
         latest = self._latest(np.array([number]), np.zeros(1, np.int64))
         keys = np.zeros(len(changes.bars), np.int64)
         return encode(self._maker, self.epoch, self.n, [(venue, symbol)], _told(changes, keys), latest)
+
+
+def _part(changes: Changes, part: slice) -> Changes:
+    return Changes(
+        changes.bars[part],
+        changes.intervals[part],
+        changes.final[part],
+        changes.symbols[part],
+        changes.moved[part],
+    )
 
 
 def _told(changes: Changes, keys: NDArray[np.int64]) -> Columns:

@@ -83,7 +83,7 @@ class BarMaker(_Part):
     frame_ms: int = Field(50, ge=0, le=1000)
     """How often changes are told; 0: at once."""
     rankings_s: float = Field(1, gt=0)
-    ranked: int = Field(100, ge=1)
+    ranked: int = Field(100, ge=1, le=500)
     """Symbols told of each measure of a ranking."""
     features: int = Field(200, ge=0)
     """Series whose features may be asked for at a time."""
