@@ -8,10 +8,12 @@ ticks of the symbol that come while that is done are added to the bars as ever, 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterable
 
 import numpy as np
 import structlog
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from ingest import sharding
@@ -48,7 +50,8 @@ class Corrections:
         self._teller = teller
         self._pending: dict[int, Mark] = {}
         self._marked = asyncio.Event()
-        self._refused: list[tuple[int, str, str, int]] = []
+        self._refused: dict[tuple[str, str], tuple[int, int, int]] = {}
+        """Of (venue, symbol): the message to wait for, and the times that rows refused are of."""
         self._held: set[int] = set()
         self._since: list[Batch] = []
         self._rows = 0
@@ -63,7 +66,10 @@ class Corrections:
         self.seq = seq
         if self._held and self._rows <= _ROWS_MOST:
             symbols = batch.strings("symbol")
-            held = np.array([self._is_held(batch.venue, value) for value in symbols.values], np.bool_)
+            # The last one: of rows without a symbol, whose code is -1.
+            held = np.array(
+                [*(self._number(batch.venue, value) in self._held for value in symbols.values), False]
+            )
             rows = held[symbols.codes]
             if rows.any():
                 self._since.append(batch.take(rows))
@@ -72,17 +78,24 @@ class Corrections:
             self._note(self._bars.marks())
         self._note_refused()
 
-    def refused(self, seq: int, venue: str, symbol: str, ts: int) -> None:
-        """QuestDB refused a row of a group of messages that ends with `seq`."""
-        if self._bars.admit(venue, symbol, ts) >= 0:
-            self._refused.append((seq, venue, symbol, ts))
-            self._note_refused()
+    async def hear(self, message: Msg) -> None:
+        """QuestDB refused a row: (the last message of trades in its group, venue, symbol, ts_event)."""
+        try:
+            seq, venue, symbol, ts = json.loads(message.data)
+        except (ValueError, TypeError):
+            return
+        if [type(value) for value in (seq, venue, symbol, ts)] != [int, str, str, int]:
+            return
+        last, start, end = self._refused.get((venue, symbol), (seq, ts, ts))
+        self._refused[venue, symbol] = max(last, seq), min(start, ts), max(end, ts)
+        self._note_refused()
 
     def _note_refused(self) -> None:
-        ready = [one for one in self._refused if one[0] <= self.seq]
-        if ready:
-            self._refused = [one for one in self._refused if one[0] > self.seq]
-            self._note(Mark(self._bars.number(venue, symbol), ts, ts) for _, venue, symbol, ts in ready)
+        for (venue, symbol), (seq, start, end) in list(self._refused.items()):
+            if seq <= self.seq:
+                del self._refused[venue, symbol]
+                number = self._number(venue, symbol)
+                self._note([Mark(number, start, end)] if number >= 0 else [])
 
     def again(self, symbols: Iterable[int]) -> None:
         """Bars that hold rows above the seq they were read up to."""
@@ -91,11 +104,12 @@ class Corrections:
             now = int(clock[self._bars.state.venue[symbol]])
             self._note([Mark(symbol, now, now)])
 
-    def _is_held(self, venue: str, symbol: str) -> bool:
+    def _number(self, venue: str, symbol: str) -> int:
+        """-1 where it is not known."""
         try:
-            return self._bars.number(venue, symbol) in self._held
+            return self._bars.number(venue, symbol)
         except KeyError:
-            return False
+            return -1
 
     def _note(self, marks: Iterable[Mark]) -> None:
         for mark in marks:
@@ -129,17 +143,19 @@ class Corrections:
         self._held, self._since, self._rows = set(symbols), [], 0
         done = False
         try:
-            await settled(self._bus, self._state, self._store, self.seq)
+            started_ns = await settled(self._bus, self._state, self._store, self.seq)
             head = self._bars.clock_ns(venue)
             found = await self._store.run(self._store.read, venue, cuts, head)
-            if self._rows <= _ROWS_MOST:
-                for symbol in symbols:
-                    name = self._bars.names[symbol][1]
-                    while not self._bars.restore(symbol, head, cuts[name], found[name].held):
-                        self._teller.gather()
-                for batch in self._since:
-                    add_all(self._bars, self._teller, batch)
-                done = True
+            await still(self._store, started_ns)
+            if self._rows > _ROWS_MOST:
+                return
+            for symbol in symbols:
+                name = self._bars.names[symbol][1]
+                while not self._bars.restore(symbol, head, cuts[name], found[name].held):
+                    self._teller.gather()
+            for batch in self._since:
+                add_all(self._bars, self._teller, batch)
+            done = True
         finally:
             self._held, self._since = set(), []
             if not done:
@@ -158,15 +174,16 @@ def add_all(bars: Bars, teller: Teller, batch: Batch, *, contained: bool = False
         teller.gather()
 
 
-async def settled(bus: Bus, state: State, store: BarStore, seq: int) -> None:
-    """Wait until QuestDB shows, also in the views, all messages up to `seq`.
+async def settled(bus: Bus, state: State, store: BarStore, seq: int) -> int:
+    """Wait until QuestDB shows, also in the views, all messages up to `seq`; returns when it was started.
 
     Raises ConnectError when the writers do not come that far.
     """
     deadline = asyncio.get_running_loop().time() + _PATIENCE_S
     while True:
         await until_written(bus, state, seq, _PATIENCE_S)
-        if await _of_this_questdb(bus, state, await store.run(store.reader.started_ns)):
+        started_ns = await store.run(store.reader.started_ns)
+        if await _of_this_questdb(bus, state, started_ns):
             break
         if asyncio.get_running_loop().time() > deadline:
             raise ConnectError(
@@ -174,6 +191,13 @@ async def settled(bus: Bus, state: State, store: BarStore, seq: int) -> None:
             )
         await asyncio.sleep(_LOOK_S)
     await store.run(wait_queryable, store.reader, {"trades"}, _PATIENCE_S)
+    return started_ns
+
+
+async def still(store: BarStore, started_ns: int) -> None:
+    """Raise ConnectError where the QuestDB that was read is not the one that was waited for."""
+    if await store.run(store.reader.started_ns) != started_ns:
+        raise ConnectError("questdb was started anew while bars were read")
 
 
 async def _of_this_questdb(bus: Bus, state: State, start_ns: int) -> bool:

@@ -1,28 +1,27 @@
 """The bar maker: bars of all intervals from the stream, as it comes, and equal to what the store holds.
 
-At its start it notes the writers' floors, reads up to which seq each symbol has bars in the store, waits until
-all that the stream holds by then is stored, reads the bars up to those seqs, and follows the stream from the
-floors on: of the messages up to then the rows up to those seqs are in what was read, all others are added.
-So nothing is lost whenever it ends, and it needs no state of its own. Rows that cannot be added are dealt with in
-`ingest/barcorrections.py`; what changed is told by `ingest/barteller.py`.
+At its start it waits for the writers, notes their floors, reads up to which seq each symbol has bars in the
+store, waits until all that the stream holds by then is stored, reads the bars up to those seqs, and follows the
+stream from the floors on: of the messages up to then the rows up to those seqs are in what was read, all others
+are added. So nothing is lost whenever it ends, and it needs no state of its own. Rows that cannot be added are
+dealt with in `ingest/barcorrections.py`; what changed is told by `ingest/barteller.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import secrets
 import time
 from collections.abc import Sequence
 
 import numpy as np
 import structlog
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from ingest import sharding
-from ingest.barcorrections import Corrections, add_all, settled
+from ingest.barcorrections import Corrections, add_all, settled, still
 from ingest.barfeatures import Featuring
 from ingest.barstore import AT_ONCE, PIECE, BarStore, folded
 from ingest.barteller import Teller
@@ -36,6 +35,7 @@ from tapehouse.clock import INTERVALS, MILLISECOND, SECOND, now_ns
 from tapehouse.errors import ConnectError, TapehouseError, UsageError, WireError
 from tapehouse.features import compute
 from tapehouse.health import Health
+from tapehouse.model import TRADES
 from tapehouse.rankings import ranked
 from tapehouse.settings import Settings
 from tapehouse.wire import unpack
@@ -110,7 +110,7 @@ class BarMaker:
         )
         self._teller.listeners.append(featuring.took)
         self._heard: dict[str, float] = {}
-        self._left_out = 0
+        refusals = await self._bus.client.subscribe("bars.refused", cb=self._corrections.hear)
         try:
             await self._seed(state)
             async with asyncio.TaskGroup() as tasks:
@@ -121,37 +121,41 @@ class BarMaker:
                 tasks.create_task(self._teller.serve())
                 tasks.create_task(featuring.run())
         finally:
+            if not self._bus.client.is_closed:
+                with contextlib.suppress(NatsError):
+                    await refusals.unsubscribe()
             await asyncio.to_thread(self._store.close)
 
     def _shards(self) -> list[int]:
-        """The shards of this maker, the earlier ones too."""
+        """The shards of this maker. One of some needs no earlier ones: what they hold is written, and read."""
         count = self._sharding.present.count
         if self._place is None:
             return self._sharding.numbers
         if self._place >= count:
             raise UsageError(f"barmaker: expected a number below {count}, was {self._place}")
-        return [
-            number
-            for shards in self._sharding.generations
-            for place, number in enumerate(shards.numbers)
-            if place % count == self._place
-        ]
+        return [self._sharding.present.first + self._place]
 
     async def _seed(self, state: State) -> None:
         self._health.waiting("reading the bars that are stored")
+        # What is refused from now on is heard; what was refused before is not read again.
+        written = await end(self._bus)
+        await settled(self._bus, state, self._store, written)
         # Looked at first: a message that comes after it is behind it.
         floors = [await end(self._bus)]
         for shard in self._mine:
             floor = Floor.read(await state.get(floor_key(shard)), self._sharding.created_ns).seq
             if await last_of(self._bus, sharding.subjects(shard)) > floor:
-                floors.append(floor)
+                floors.append(max(floor, written))
         await settled(self._bus, state, self._store, min(floors))
         venues = await self._store.run(self._store.venues)
         self._contained = await end(self._bus)
-        await settled(self._bus, state, self._store, self._contained)
+        started_ns = await settled(self._bus, state, self._store, self._contained)
         for name, venue in venues.items():
             cuts = {symbol: seq for symbol, seq in venue.symbols.items() if self._is_mine(symbol)}
-            await self._restore(name, venue.last_ns, cuts)
+            # Of all rows up to the seqs none is later, also of those that came after the seqs were read.
+            head_ns = await self._store.run(self._store.last_ns, name, venue.day_ns)
+            await self._restore(name, head_ns, cuts)
+        await still(self._store, started_ns)
         self._bars.changes()
         self._corrections.seq = min(floors)
 
@@ -160,7 +164,6 @@ class BarMaker:
 
     async def _restore(self, venue: str, head_ns: int, cuts: dict[str, int]) -> None:
         admitted = [symbol for symbol in cuts if self._bars.admit(venue, symbol, head_ns) >= 0]
-        self._left_out += len(cuts) - len(admitted)
         if not admitted:
             return
         self._bars.state.clock[self._bars.venues.index(venue)] = head_ns
@@ -223,6 +226,8 @@ class BarMaker:
                 batch = unpack(message.data)
             except WireError:
                 continue  # the writer puts it aside
+            if batch.kind is not TRADES:
+                continue
             add_all(self._bars, self._teller, batch, contained=message.seq <= self._contained)
             self._corrections.took(batch, message.seq)
             self._heard[batch.venue] = time.monotonic()
@@ -263,24 +268,13 @@ class BarMaker:
             self._teller.gather()
 
     async def _watch(self, state: State) -> None:
-        """Hear of rows that QuestDB refused, and of changes of the shards."""
-
-        async def refused(message: Msg) -> None:
-            seq, venue, symbol, ts = json.loads(message.data)
-            if self._is_mine(symbol):
-                self._corrections.refused(seq, venue, symbol, ts)
-
-        subscription = await self._bus.client.subscribe("bars.refused", cb=refused)
-        try:
-            while True:
-                await asyncio.sleep(_LOOK_S)
-                if self._bus.connected and self._place is not None:
-                    known = await sharding.read(state)
-                    if known.present != self._sharding.present:
-                        raise StaleBarsError("the number of shards was changed")
-        finally:
-            if not self._bus.client.is_closed:
-                await subscription.unsubscribe()
+        """Look for changes of the shards."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            if self._bus.connected and self._place is not None:
+                known = await sharding.read(state)
+                if known.present != self._sharding.present:
+                    raise StaleBarsError("the number of shards was changed")
 
 
 def _compile() -> None:

@@ -21,7 +21,7 @@ from tapehouse.settings import QuestDB
 
 AT_ONCE = 200
 """Symbols that are asked for in one statement."""
-_HEAD_NS = 30 * SECOND
+_HEAD_NS = 10 * SECOND
 """How far back from the last trade rows are read one by one."""
 _NAMES = tuple(INTERVALS)
 _T = TypeVar("_T")
@@ -54,8 +54,8 @@ class Venue:
     """The symbols of a venue that have bars, with the last seq in them: those of the last day first, and of
     these the most traded."""
 
-    last_ns: int
-    """The time of its last trade."""
+    day_ns: int
+    """The day of its last trade."""
     symbols: dict[str, int] = field(default_factory=dict)
 
 
@@ -77,7 +77,7 @@ class BarStore:
         self.reader.close()
 
     def venues(self) -> dict[str, Venue]:
-        """Every venue with its symbols, and the time of its last trade.
+        """Every venue with its symbols.
 
         The views must show all that is applied: `wait_queryable` before.
         """
@@ -88,10 +88,11 @@ class BarStore:
         )
         for venue, symbol, day, seq, _ in days:
             found.setdefault(venue, Venue(day)).symbols[symbol] = seq
-        for name, venue in found.items():
-            minute = self._max("ts", "bars_1m", name, venue.last_ns)
-            venue.last_ns = self._max("ts_event", "trades", name, minute)
         return found
+
+    def last_ns(self, venue: str, day_ns: int) -> int:
+        """The time of a venue's last trade, on that day or later."""
+        return self._max("ts_event", "trades", venue, self._max("ts", "bars_1m", venue, day_ns))
 
     def _max(self, time: str, table: str, venue: str, since: int) -> int:
         statement = (
@@ -109,9 +110,9 @@ class BarStore:
         day = int(INTERVALS["1d"].bucket(np.array(tail)))
         head = max(tail, int(INTERVALS["15s"].bucket(np.array(head_ns - _HEAD_NS))))
         ticks, latest = self._ticks(venue, symbols, seqs, head)
-        recent = np.concatenate([self._bars("15s", "trades", venue, symbols, tail, head), ticks])
+        recent = folded(np.concatenate([self._bars("15s", "trades", venue, symbols, tail, head), ticks]), 0)
         today = self._bars("1d", "bars_1m", venue, symbols, day, tail)
-        parts: list[list[tuple[int, NDArray[Any]]]] = [[] for _ in symbols]
+        parts = []
         late = _above(seqs, recent) | _above(seqs, today)
         for at, interval in enumerate(_NAMES):
             pieces = [recent]
@@ -125,15 +126,9 @@ class BarStore:
                     self._bars(interval, "bars_1m", venue, symbols, self._ring_start(interval, head_ns), tail)
                 )
             late |= _above(seqs, pieces[-1])
-            bars = folded(np.concatenate(pieces), at)
-            ends = np.searchsorted(bars["symbol"], np.arange(len(symbols) + 1))
-            for symbol in range(len(symbols)):
-                if ends[symbol] < ends[symbol + 1]:
-                    parts[symbol].append((at, bars[ends[symbol] : ends[symbol + 1]]))
-        return {
-            symbol: _held(parts[place], latest[place], not late[place])
-            for place, symbol in enumerate(symbols)
-        }
+            parts.append(folded(np.concatenate(pieces), at))
+        held = _held(parts, len(symbols), latest)
+        return {symbol: Read(held[place], not late[place]) for place, symbol in enumerate(symbols)}
 
     def last_bars(self, venue: str, symbol: str, interval: str, before_ns: int, count: int) -> NDArray[Any]:
         """BAR [n] of a symbol before a bar's start: the last `count` that there are, and all of that UTC day."""
@@ -247,15 +242,24 @@ def _merged(pieces: NDArray[Any], out: NDArray[Any]) -> int:
     return count
 
 
-def _held(parts: Sequence[tuple[int, NDArray[Any]]], latest: NDArray[Any], clean: bool) -> Read:
-    bars = np.empty(sum(len(rows) for _, rows in parts), BAR)
-    intervals = np.repeat([at for at, _ in parts], [len(rows) for _, rows in parts]).astype(np.int8)
-    if len(bars):
-        rows = np.concatenate([rows for _, rows in parts])
-        for name in BAR.names or ():
-            bars[name] = rows[name]
-        newest = bars[np.argmax(bars["seq_last"])]
-        if newest["seq_last"] > latest["seq"]:
-            # The last trade is too long ago to have been read by itself.
-            latest = np.array((newest["seq_last"], 0, 0, newest["close"], 0.0), LATEST)
-    return Read(Held(bars, intervals, latest), clean)
+def _held(parts: Sequence[NDArray[Any]], symbols: int, latest: NDArray[Any]) -> list[Held]:
+    """Of each symbol its bars of all intervals, and the latest price."""
+    intervals = np.repeat(np.arange(len(parts), dtype=np.int8), [len(rows) for rows in parts])
+    rows = np.concatenate(parts)
+    order = np.argsort(rows["symbol"], kind="stable")
+    intervals = intervals[order]
+    bars = np.empty(len(rows), BAR)
+    for name in BAR.names or ():
+        bars[name] = rows[name][order]
+    ends = np.searchsorted(rows["symbol"][order], np.arange(symbols + 1))
+    held = []
+    for place in range(symbols):
+        own = slice(ends[place], ends[place + 1])
+        price = latest[place]
+        if len(bars[own]):
+            newest = bars[own][np.argmax(bars["seq_last"][own])]
+            if newest["seq_last"] > price["seq"]:
+                # The last trade is too long ago to have been read by itself.
+                price = np.array((newest["seq_last"], 0, 0, newest["close"], 0.0), LATEST)
+        held.append(Held(bars[own], intervals[own], price))
+    return held

@@ -182,7 +182,7 @@ class Writer:
                 where = f"{TICKS} message {message.seq}"
                 await self._quarantine.put(origin, [Rejected(message.data, reason, where)])
             for kind, batches in group.by_kind.items():
-                await self._commit(kind, batches, group.last.seq)
+                await self._commit(kind, batches, group.ends[kind])
             await self._bus.client.publish(group.last.ack, b"+ACK")
             self._advance(group.last.seq)
             if self._watch.commit_failed:

@@ -165,8 +165,9 @@ class Bars:
 
     def _numbers_of(self, venue: str, symbols: Strings, ts: NDArray[np.int64]) -> NDArray[np.int64]:
         known = self._numbers.setdefault(venue, {})
-        numbers = np.array([known.get(value, -1) for value in symbols.values], np.int64)
-        for code in np.flatnonzero(numbers < 0).tolist():
+        # The last one: of rows without a symbol, whose code is -1.
+        numbers = np.array([*(known.get(value, -1) for value in symbols.values), -1], np.int64)
+        for code in np.flatnonzero(numbers[:-1] < 0).tolist():
             rows = symbols.codes == code
             if rows.any():
                 numbers[code] = self.admit(venue, symbols.values[code], int(ts[np.argmax(rows)]))
@@ -257,7 +258,8 @@ class Bars:
         if self.state.counts[1] + self.state.ring.shape[1] > len(self.state.touched):
             return False
         self.state.seeded[symbol] = cut
-        if held.latest["ts_event"] or not self.state.latest[symbol]["ts_event"]:
+        if held.latest["ts_event"] or held.latest["price"] != self.state.latest[symbol]["price"]:
+            # Of the same price, times that are known stay so.
             self.state.latest[symbol] = held.latest
         self.state.latest["seq"][symbol] = cut
         barrings.restore(self.state, symbol, ts, held.bars, held.intervals)

@@ -262,6 +262,7 @@ async def test_in_a_quiet_market_the_timer_closes_bars(settings: Settings, venue
         connected(settings, "gateway") as bus,
         Frames.listening(bus) as frames,
     ):
+        await frames.next(DEADLINE_S)  # the maker is at work
         await publish(feed, trades(venue, [(_BEGIN + 14 * SECOND, "S", 1, 1.0, 1.0, 1, 0)]))
         told: list[tuple[int, bool]] = []
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapehouse.bars import NAMES, RINGS, RINGS_LEAST, Bars, Mark
+from tapehouse.batch import Strings
 from tapehouse.clock import DAY, HOUR, INTERVALS, MINUTE, SECOND, parse_ns
 from tapehouse.model import Flags
 from tests.barreader import SMALL, Expected, Reader, bucket, candles, check, make, read, stored
@@ -292,6 +294,28 @@ def test_the_least_rings_are_enough_to_sum_up_every_open_bar() -> None:
     want.rows = rows
     for interval in NAMES:
         assert candles(bars, 0, interval) == want.bars(interval)
+
+
+def test_a_last_price_that_the_store_does_not_hold_is_forgotten() -> None:
+    bars = make()
+    rows = [row(NOON, 1, 100.0), row(NOON + 5 * MINUTE, 2, 999.0)]
+    reader = Reader(bars)
+    reader.apply(rows)
+    reader.take()
+    # The second was cancelled, and the first is too long ago to have been read by itself.
+    held = stored(rows[:1])
+    held.latest[()] = (1, 0, 0, 100.0, 0.0)
+    assert bars.restore(0, rows[1].ts, 2, held)
+    assert bars.state.latest[0].tolist() == (2, 0, 0, 100.0, 0.0)
+
+
+def test_a_row_without_a_symbol_is_added_to_none() -> None:
+    bars = make()
+    (batch,) = batches([row(NOON, 1), row(NOON + SECOND, 2)])
+    batch.columns["symbol"] = Strings(("X",), np.array([0, -1], np.int32))
+    assert bars.apply(batch) == 2
+    assert [made.trades for made in candles(bars, 0, "1m")] == [1]
+    assert bars.refused == 1
 
 
 def test_the_intervals_are_the_clocks() -> None:
