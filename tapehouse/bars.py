@@ -167,10 +167,10 @@ class Bars:
         known = self._numbers.setdefault(venue, {})
         # The last one: of rows without a symbol, whose code is -1.
         numbers = np.array([*(known.get(value, -1) for value in symbols.values), -1], np.int64)
-        for code in np.flatnonzero(numbers[:-1] < 0).tolist():
-            rows = symbols.codes == code
-            if rows.any():
-                numbers[code] = self.admit(venue, symbols.values[code], int(ts[np.argmax(rows)]))
+        if (numbers[:-1] < 0).any():
+            for code, row in zip(*np.unique(symbols.codes, return_index=True), strict=True):
+                if code >= 0 and numbers[code] < 0:
+                    numbers[code] = self.admit(venue, symbols.values[code], int(ts[row]))
         of_rows: NDArray[np.int64] = numbers[symbols.codes]
         return of_rows
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,8 +15,10 @@ import pytest
 
 from gateway.query import Query
 from gateway.stores.questdb import QuestStore
-from ingest.applied import until_written, wait_queryable
+from ingest import sharding
+from ingest.applied import wait_queryable
 from ingest.barmaker import BarMaker
+from ingest.floor import floor_key
 from ingest.publisher import Publisher
 from ingest.writer import Writer
 from tapehouse.bars import NAMES, RINGS
@@ -24,7 +27,7 @@ from tapehouse.batch import Batch, Strings
 from tapehouse.bus import Bus
 from tapehouse.clock import INTERVALS, MINUTE, SECOND, parse_ns
 from tapehouse.errors import ConnectError, UsageError
-from tapehouse.frames import Frame
+from tapehouse.frames import Frame, decode
 from tapehouse.health import Health
 from tapehouse.live import Frames
 from tapehouse.model import TRADES, Flags
@@ -344,41 +347,59 @@ async def test_a_flood_of_symbols_is_limited_and_told(settings: Settings, venue:
 async def test_a_row_that_questdb_refused_is_taken_out_of_the_bars(settings: Settings, venue: str) -> None:
     rows = [(_BEGIN + n * SECOND, "S", n + 1, 100.0 + n, 1.0, 1, 0) for n in range(10)]
     async with (
-        writing(settings),
         making(settings),
         connected(settings, "feed") as feed,
         connected(settings, "writer") as writer,
+        connected(settings, "gateway") as bus,
+        Frames.listening(bus) as frames,
     ):
-        await publish(feed, trades(venue, rows))
-        await _equal(settings, venue, ["S"])
+        async with writing(settings):
+            await publish(feed, trades(venue, rows))
+            await _equal(settings, venue, ["S"])
         # As if the writer had not been able to store one: it is in the stream and not in the store.
-        with QuestReader(settings.questdb) as reader:
-            reader.wait_applied("trades")
-        seq = await publish(feed, trades(venue, [(_BEGIN + 11 * SECOND, "S", 99, 1.0, 1.0, 1, 4)]))
-        await until_written(feed, await feed.state(), seq)
-        await writer.client.publish("bars.refused", f'[{seq}, "{venue}", "S", {_BEGIN}]'.encode())
+        seq = await publish(feed, trades(venue, [(_BEGIN + 11 * SECOND, "S", 99, 1.0, 1.0, 1, 0)]))
+
+        async def added() -> bool:
+            await frames.next(DEADLINE_S)
+            last: list[int] = (await frames.snapshot(venue, "S", ["15s"])).latest["seq"].tolist()
+            return last == [99]
+
+        await until(added, "the row to be in the bars")
+        state = await writer.state()
+        await state.put(floor_key(0), {**await state.get(floor_key(0)), "seq": seq})
+        for told in (b"{", b"[1]", b'["1", 2, null, []]', f'[{seq}, "{venue}", "S", {_BEGIN}]'.encode()):
+            await writer.client.publish("bars.refused", told)
         await _equal(settings, venue, ["S"])
 
 
 async def test_two_makers_hold_the_symbols_of_their_shards(
     settings: Settings, broker: Broker, venue: str
 ) -> None:
+    symbols = ["A", "B", "C", "D", "E"]
+    rows = [(_BEGIN + n, symbol, n + 1, 1.0 + n, 2.0, 1, 0) for n, symbol in enumerate(symbols)]
+    async with connected(settings, "feed") as feed:
+        await publish(feed, trades(venue, rows))
     settings = settings.model_copy(update={"shards": 2})
     await broker.provision(settings)
     async with (
+        writing(settings, 0),
         writing(settings, 1),
         writing(settings, 2),
         making(settings, 0),
         making(settings, 1),
         connected(settings, "feed") as feed,
+        connected(settings, "gateway") as bus,
     ):
-        from ingest import sharding
-
         shards = await sharding.current(await feed.state())
-        for n, symbol in enumerate(("A", "B", "C", "D", "E")):
-            row = (_BEGIN, symbol, n + 1, 1.0 + n, 2.0, 1, 0)
+        for n, symbol in enumerate(symbols[:3], 10):
+            row = (_BEGIN + n, symbol, n, 1.0 + n, 2.0, 1, 0)
             await publish(feed, trades(venue, [row]), shard=shards.of(symbol))
-        await _equal(settings, venue, ["A", "B", "C", "D", "E"])
+        await _equal(settings, venue, symbols)
+        for symbol in symbols:
+            asked = json.dumps({"venue": venue, "symbol": symbol}).encode()
+            answers = [await bus.client.request(f"bars.snapshot.{place}", asked) for place in (0, 1)]
+            held = [bool(decode(answer.data).keys) for answer in answers]
+            assert held == [shards.of(symbol) == number for number in (1, 2)]
     async with connected(settings, "barmaker") as bus:
         with pytest.raises(UsageError, match="expected a number below 2"):
             await BarMaker(settings, bus, Health("barmaker"), 2).run()
