@@ -88,7 +88,8 @@ def role_part(
     async def answers() -> None:
         from tapehouse.health import heartbeat
 
-        await heartbeat(settings, heard)
+        # A bar maker says that it waits while it reads what is stored: that may take longer than a start.
+        await heartbeat(settings, heard, ready=role != "barmaker")
 
     return Part(
         name=name or role,
