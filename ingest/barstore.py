@@ -109,8 +109,19 @@ class BarStore:
         tail = min(self._ring_start("15s", head_ns), self._ring_start("30s", head_ns)) // MINUTE * MINUTE
         day = int(INTERVALS["1d"].bucket(np.array(tail)))
         head = max(tail, int(INTERVALS["15s"].bucket(np.array(head_ns - _HEAD_NS))))
+        closed = self._bars("15s", "trades", venue, symbols, tail, head)
         ticks, latest = self._ticks(venue, symbols, seqs, head)
-        recent = folded(np.concatenate([self._bars("15s", "trades", venue, symbols, tail, head), ticks]), 0)
+        above = closed["seq_last"] > seqs[closed["symbol"]]
+        if above.any():
+            # Symbols behind the clock of their venue, which trade on: row by row from there.
+            since = int(closed["ts"][above].min())
+            behind = np.unique(closed["symbol"][above])
+            own = [symbols[place] for place in behind]
+            rows, latest[behind] = self._ticks(venue, own, seqs[behind], since)
+            rows["symbol"] = behind[rows["symbol"]]
+            closed = closed[~np.isin(closed["symbol"], behind) | (closed["ts"] < since)]
+            ticks = np.concatenate([ticks[~np.isin(ticks["symbol"], behind)], rows])
+        recent = folded(np.concatenate([closed, ticks]), 0)
         today = self._bars("1d", "bars_1m", venue, symbols, day, tail)
         parts = []
         late = _above(seqs, recent) | _above(seqs, today)

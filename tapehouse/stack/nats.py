@@ -95,7 +95,6 @@ GRANTS: dict[str, Grant] = {
             "$JS.API.CONSUMER.CREATE.TICKS",
             "$JS.API.CONSUMER.CREATE.TICKS.>",
             "$JS.API.CONSUMER.INFO.TICKS.*",
-            "$JS.API.CONSUMER.DELETE.TICKS.*",
             "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
         ),
         subscribe=("bars.>",),
