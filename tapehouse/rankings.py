@@ -1,8 +1,9 @@
 """How symbols compare over rolling windows, from the closed and open bars that are held anyway.
 
-A window ends now and begins at a whole bar: 1h of 1m bars, 24h of 15m bars, 7d of 1h bars. In each:
+A window ends with the last trade of the venue and begins at a whole bar: 1h of 1m bars, 24h of 15m bars, 7d of
+1h bars. In each:
 change      last price over the price as the window began, less 1; the price before is the last close before
-            it, else the first open in it
+            it that is still in the ring (see RINGS), else the first open in it
 volatility  realised: the square root of the sum of squared log returns from close to close, not annualised
 turnover    sum of price times size
 NaN where a symbol has no trade, or a price that is not above 0.
@@ -52,8 +53,11 @@ def first(rows: NDArray[Any], most: int) -> NDArray[Any]:
 
 
 def merged(shards: Iterable[NDArray[Any]], measure: str, most: int) -> NDArray[Any]:
-    """The rows of several makers, highest first by one measure. Right for up to as many as each told."""
-    rows = np.concatenate(list(shards))
+    """The rows of several makers, highest first by one measure. Right for up to as many as each told.
+
+    Keys are places in each frame's own list: give them numbers that differ before.
+    """
+    rows = np.concatenate([np.empty(0, RANKED), *shards])
     rows = rows[~np.isnan(rows[measure])]
     highest: NDArray[Any] = rows[np.argsort(-rows[measure], kind="stable")][:most]
     return highest

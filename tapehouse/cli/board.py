@@ -116,7 +116,7 @@ class Board:
         bars = heard.frame.bars[heard.frame.bars["interval"] == _MINUTE]
         for bar in bars[np.argsort(bars["trades"], kind="stable")[-_KEPT:]]:
             key = heard.frame.keys[bar["key"]]
-            if key not in self._bars or bar["ts"] >= self._bars[key][0]:
+            if bar["trades"] and (key not in self._bars or bar["ts"] >= self._bars[key][0]):
                 self._bars[key] = tuple(bar[name].item() for name in _BAR)
         if len(self._bars) > 2 * _KEPT:
             most = sorted(self._bars.items(), key=lambda item: (item[1][0], item[1][-1]), reverse=True)

@@ -14,7 +14,7 @@ from tapehouse.bars import Bars
 from tapehouse.batch import Batch, Strings
 from tapehouse.clock import DAY, HOUR, MINUTE, SECOND, parse_ns
 from tapehouse.model import TRADES
-from tapehouse.rankings import RANKED, first, ranked
+from tapehouse.rankings import RANKED, first, merged, ranked
 
 _NOON = parse_ns("2024-08-08T12:00:00Z")
 _NAN = float("nan")
@@ -117,6 +117,14 @@ def test_who_is_among_the_first_by_any_measure_is_told() -> None:
     assert first(rows, 100)["key"].tolist() == [0, 1, 2, 3, 4, 5]
     assert first(rows[:0], 1)["key"].tolist() == []
     assert first(rows[5:], 1)["key"].tolist() == [5]
+
+
+def test_the_rows_of_several_makers_are_ranked_together() -> None:
+    one = np.array([(0, 0.5, 0.1, 10.0), (1, _NAN, 0.2, 90.0)], RANKED)
+    other = np.array([(2, 0.7, 0.3, 20.0), (3, -0.1, 0.4, 30.0)], RANKED)
+    assert merged([one, other], "change", 2)["key"].tolist() == [2, 0]
+    assert merged([one, other], "turnover", 9)["key"].tolist() == [1, 3, 2, 0]
+    assert merged([], "change", 2)["key"].tolist() == []
 
 
 def test_a_day_of_many_symbols_is_that_of_each_alone() -> None:
