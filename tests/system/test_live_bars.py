@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -122,7 +123,10 @@ async def _play(up: Up, sets: list[Batch], seed: int) -> None:
     messages = [_shuffled(batch, chance) for batch in sets]
     waiting = [rest for parts in messages for rest in [iter(parts)] * len(parts)]
     chance.shuffle(waiting)
-    kills = sorted(chance.sample(range(len(waiting)), _KILLS))
+    # The last part is for the bar maker to make bars of itself: what is stored before it starts is read.
+    kills = chance.sample(range(len(waiting) * 2 // 3), _KILLS)
+    returns = {place + chance.randrange(2, len(waiting) // 10) for place in kills}
+    kills.append(kills[0] + 1)  # the one that is starting
     settings = load(up.home)
     bus = await Bus.connect(settings, "feed", DEADLINE_S)
     try:
@@ -133,9 +137,9 @@ async def _play(up: Up, sets: list[Batch], seed: int) -> None:
                 for shard, part in split(next(rest), shards):
                     await publisher.publish(f"ticks.trades.{part.venue}.{shard}", pack(part))
                 if place in kills:
-                    # Three ends in a row before it is ready, and the platform gives it up.
-                    at_work = kills.index(place) % 2 == 0 or chance.random() < 0.5
-                    await asyncio.to_thread(_kill, up, at_work)
+                    await asyncio.to_thread(_kill, up)
+                if place in returns:
+                    await asyncio.to_thread(_until_ready, up)
             await publisher.drain()
             await until_written(bus, state, publisher.last_seq)
     finally:
@@ -144,19 +148,25 @@ async def _play(up: Up, sets: list[Batch], seed: int) -> None:
         wait_queryable(reader, {"trades"})
 
 
-def _kill(up: Up, at_work: bool) -> None:
-    """Kill the bar maker at work, or while it may still be starting; return when its end was seen."""
+def _kill(up: Up) -> None:
+    """Kill the bar maker that runs, ready or not; return when it is started again."""
     killed: int | None = None
 
     def runs_anew() -> bool:
-        part = next(part for part in up.parts() if part["name"] == "barmaker")
-        running = part["pid"] not in (None, killed)
-        return running and (killed is not None or not at_work or part["state"] == "ready")
+        return _maker(up)["pid"] not in (None, killed)
 
     up.until(runs_anew, "the bar maker to run", DEADLINE_S)
     killed = up.pid("barmaker")
     os.kill(killed, signal.SIGKILL)
     up.until(runs_anew, "the bar maker to be started again", DEADLINE_S)
+
+
+def _until_ready(up: Up) -> None:
+    up.until(lambda: _maker(up)["state"] == "ready", "the bar maker to be ready again", DEADLINE_S)
+
+
+def _maker(up: Up) -> dict[str, Any]:
+    return next(part for part in up.parts() if part["name"] == "barmaker")
 
 
 def _raw(data: Path, venue: str) -> pl.DataFrame:
@@ -249,9 +259,11 @@ async def _equal(
         return True
 
     def differing() -> str:
-        missing = expected.join(found, on=expected.columns, how="anti")
-        other = found.join(expected, on=expected.columns, how="anti")
-        return f"{interval} of {symbol}: {missing.height} expected as {missing.head(3)}, was {other.head(3)}"
+        keys = ["ts", *OHLC, "trades", "seq_first", "seq_last"]
+        missing, other = (
+            one.join(two, on=keys, how="anti") for one, two in ((expected, found), (found, expected))
+        )
+        return f"{interval} of {symbol}, {missing.height} are not, as {missing.head(3)}, was {other.head(3)}"
 
     await until(equal, lambda: f"live bars to be as expected: {differing()}")
     return found
