@@ -23,6 +23,7 @@ from ingest.barteller import Teller
 from ingest.floor import Floor, floor_key
 from ingest.purging import last_of
 from tapehouse.bars import Bars, Mark
+from tapehouse.barstate import number, start
 from tapehouse.batch import Batch
 from tapehouse.bus import Bus, State
 from tapehouse.errors import ConnectError
@@ -30,6 +31,7 @@ from tapehouse.errors import ConnectError
 _ROWS_MOST = 500_000
 """Held while a correction waits; with more it begins anew."""
 _RETRY_S = 1.0
+_REST_S = 0.1
 _LOOK_S = 0.05
 _PATIENCE_S = 60
 _log = structlog.get_logger()
@@ -50,6 +52,8 @@ class Corrections:
         self._teller = teller
         self._pending: dict[int, Mark] = {}
         self._marked = asyncio.Event()
+        self.refused = 0
+        """The last message of trades that a refused row was told of."""
         self._refused: dict[tuple[str, str], tuple[int, int, int]] = {}
         """Of (venue, symbol): the message to wait for, and the times that rows refused are of."""
         self._held: set[int] = set()
@@ -86,16 +90,17 @@ class Corrections:
             return
         if [type(value) for value in (seq, venue, symbol, ts)] != [int, str, str, int]:
             return
-        last, start, end = self._refused.get((venue, symbol), (seq, ts, ts))
-        self._refused[venue, symbol] = max(last, seq), min(start, ts), max(end, ts)
+        self.refused = max(self.refused, seq)
+        last, first_ns, last_ns = self._refused.get((venue, symbol), (seq, ts, ts))
+        self._refused[venue, symbol] = max(last, seq), min(first_ns, ts), max(last_ns, ts)
         self._note_refused()
 
     def _note_refused(self) -> None:
-        for (venue, symbol), (seq, start, end) in list(self._refused.items()):
+        for (venue, symbol), (seq, first_ns, last_ns) in list(self._refused.items()):
             if seq <= self.seq:
                 del self._refused[venue, symbol]
-                number = self._number(venue, symbol)
-                self._note([Mark(number, start, end)] if number >= 0 else [])
+                held = self._number(venue, symbol)
+                self._note([Mark(held, first_ns, last_ns)] if held >= 0 else [])
 
     def again(self, symbols: Iterable[int]) -> None:
         """Bars that hold rows above the seq they were read up to."""
@@ -129,6 +134,8 @@ class Corrections:
                 chosen = [symbol for symbol in self._pending if self._bars.names[symbol][0] == venue]
                 try:
                     await self._correct(venue, chosen[:AT_ONCE])
+                    # What is marked meanwhile is corrected together.
+                    await asyncio.sleep(_REST_S)
                 except (ConnectError, NatsError, TimeoutError) as reason:
                     _log.warning("bars are not corrected yet", symbols=len(self._pending), reason=str(reason))
                     await asyncio.sleep(_RETRY_S)
@@ -160,7 +167,8 @@ class Corrections:
             self._held, self._since = set(), []
             if not done:
                 self._note(marks)
-        self._teller.revised(marks)
+        ring = int(start(0, number(0, head) - self._bars.state.sizes[0] + 1))
+        self._teller.revised(mark for mark in marks if mark.start_ns < ring)
         self._note(self._bars.marks())
         self.again(symbol for symbol in symbols if not found[self._bars.names[symbol][1]].clean)
         self.done += len(symbols)

@@ -136,14 +136,12 @@ class Featuring:
         try:
             asked = json.loads(data)
             venue, symbol, at = str(asked["venue"]), str(asked["symbol"]), NAMES.index(asked["interval"])
-            key = self._bars.number(venue, symbol), at
-        except KeyError as reason:
-            known = set(asked) == {"venue", "symbol", "interval"}
-            if not known:
-                return {"error": f"features: expected venue, symbol and interval, {reason} is missing"}
-            return {"error": f"features: {symbol} of {venue} has no live bars"} if self._only_one else None
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return {"error": "features: expected a JSON object with venue, symbol and an interval there is"}
+        try:
+            key = self._bars.number(venue, symbol), at
+        except KeyError:
+            return {"error": f"features: {symbol} of {venue} has no live bars"} if self._only_one else None
         now = time.monotonic()
         if key not in self._series:
             self._series = {one: series for one, series in self._series.items() if series.until > now}

@@ -25,7 +25,7 @@ from ingest.barcorrections import Corrections, add_all, settled, still
 from ingest.barfeatures import Featuring
 from ingest.barstore import AT_ONCE, PIECE, BarStore, folded
 from ingest.barteller import Teller
-from ingest.floor import Floor, floor_key
+from ingest.floor import Floor, floor_key, refused_key
 from ingest.pull import Delivered, InterruptedPullError, Pull
 from ingest.purging import end, last_of
 from tapehouse.bars import RINGS, RINGS_LEAST, Bars, compile_kernel
@@ -112,9 +112,10 @@ class BarMaker:
         self._heard: dict[str, float] = {}
         refusals = await self._bus.client.subscribe("bars.refused", cb=self._corrections.hear)
         try:
+            self._corrections.refused = await self._refused(state)
             await self._seed(state)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow())
+                tasks.create_task(self._follow(state))
                 tasks.create_task(self._beat())
                 tasks.create_task(self._watch(state))
                 tasks.create_task(self._corrections.run())
@@ -147,7 +148,7 @@ class BarMaker:
             if await last_of(self._bus, sharding.subjects(shard)) > floor:
                 floors.append(max(floor, written))
         await settled(self._bus, state, self._store, min(floors))
-        venues = await self._store.run(self._store.venues)
+        venues = await self._store.run(self._store.venues, self._settings.barmaker.max_symbols)
         self._contained = await end(self._bus)
         started_ns = await settled(self._bus, state, self._store, self._contained)
         for name, venue in venues.items():
@@ -180,7 +181,7 @@ class BarMaker:
                     unclean.append(number)
         self._corrections.again(unclean)
 
-    async def _follow(self) -> None:
+    async def _follow(self, state: State) -> None:
         """Take what comes, over losses of the connection too."""
         while True:
             info = await self._bus.js.stream_info(TICKS)
@@ -216,8 +217,14 @@ class BarMaker:
             except InterruptedPullError as reason:
                 _log.warning("stream interrupted", maker=self._maker, reason=str(reason))
                 await self._bus.until_connected()
+                if await self._refused(state) > self._corrections.refused:
+                    raise StaleBarsError("questdb refused rows, which was told while nobody heard") from None
             finally:
                 await pull.stop()
+
+    async def _refused(self, state: State) -> int:
+        """The last message of trades of these shards that QuestDB refused a row of."""
+        return max([int(await state.get(refused_key(shard)) or 0) for shard in self._mine])
 
     def _take(self, messages: Sequence[Delivered]) -> None:
         rows = 0

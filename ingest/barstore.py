@@ -76,18 +76,21 @@ class BarStore:
         self._thread.shutdown()
         self.reader.close()
 
-    def venues(self) -> dict[str, Venue]:
-        """Every venue with its symbols.
+    def venues(self, most: int) -> dict[str, Venue]:
+        """Every venue with its symbols, `most` at most: those that traded last, and of these the most traded.
 
         The views must show all that is applied: `wait_queryable` before.
         """
         found: dict[str, Venue] = {}
         days = self.reader.fetch(
             "SELECT venue, symbol, cast(max(ts) AS long) AS day, max(seq_last), sum(trades) AS traded "
-            "FROM bars_1d ORDER BY day DESC, traded DESC"
+            "FROM bars_1d ORDER BY day DESC, traded DESC LIMIT %s",
+            [most],
         )
-        for venue, symbol, day, seq, _ in days:
-            found.setdefault(venue, Venue(day)).symbols[symbol] = seq
+        for name, symbol, day, seq, _ in days:
+            venue = found.setdefault(name, Venue(day))
+            if day >= self._ring_start("1M", venue.day_ns):
+                venue.symbols[symbol] = seq
         return found
 
     def last_ns(self, venue: str, day_ns: int) -> int:

@@ -12,6 +12,11 @@ def floor_key(shard: int) -> str:
     return f"floor.{shard}"
 
 
+def refused_key(shard: int) -> str:
+    """The key of the last message, in the shared state, of a shard's trades that QuestDB refused a row of."""
+    return f"refused.{shard}"
+
+
 @dataclass(frozen=True)
 class Floor:
     """The record of a floor. A sequence counts only with the creation time of its stream."""

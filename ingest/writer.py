@@ -20,7 +20,7 @@ import structlog
 from nats.errors import Error as NatsError
 
 from ingest import elders, purging, sharding
-from ingest.floor import Floor, Trail, floor_key, unclean
+from ingest.floor import Floor, Trail, floor_key, refused_key, unclean
 from ingest.group import Group
 from ingest.hotstore import HotStore
 from ingest.hotwatch import RETRY_S, HotStoreRestartedError, HotWatch
@@ -238,6 +238,8 @@ class Writer:
                 symbol = batch.strings("symbol").slice(row, row + 1).to_list()[0]
                 told = [seq, batch.venue, symbol, int(batch.array("ts_event")[row])]
                 await self._bus.client.publish("bars.refused", json.dumps(told).encode())
+                # For bar makers that were away when it was told.
+                await (await self._bus.state()).put(refused_key(self._shard), seq)
 
     async def _record(self, state: State) -> None:
         """Record the floor when it has moved, and close the marks of days that have become quiet."""

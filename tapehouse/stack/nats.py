@@ -69,6 +69,7 @@ GRANTS: dict[str, Grant] = {
             "bars.refused",
             "$KV.state.mark.>",
             "$KV.state.floor.>",
+            "$KV.state.refused.*",
             "$KV.state.lease.>",
             *_reads("KV_state"),
             "$JS.API.STREAM.INFO.TICKS",

@@ -415,3 +415,25 @@ async def test_a_symbol_that_nobody_holds_is_said_to_be(settings: Settings, venu
         await frames.next(DEADLINE_S)
         with pytest.raises(ConnectError, match="expected a bar maker that holds S of"):
             await frames.snapshot(venue, "S")
+
+
+async def test_a_maker_goes_on_after_an_outage_and_anew_where_rows_were_refused_meanwhile(
+    settings: Settings, broker: Broker, venue: str
+) -> None:
+    rows = [(_BEGIN + n * SECOND, "S", n + 1, 100.0 + n, 1.0, 1, 0) for n in range(20)]
+    epochs = []
+    async with writing(settings), making(settings):
+        for cut, refused in ((rows[:10], 0), (rows[10:], 7)):
+            async with connected(settings, "feed") as feed, connected(settings, "writer") as writer:
+                if refused:
+                    await (await writer.state()).put("refused.0", refused)
+                await publish(feed, trades(venue, cut))
+            await _equal(settings, venue, ["S"])
+            async with connected(settings, "gateway") as bus, Frames.listening(bus) as frames:
+                epochs.append((await frames.next(DEADLINE_S)).frame.epoch)
+            await broker.kill()
+            await broker.start()
+        await _equal(settings, venue, ["S"])
+        async with connected(settings, "gateway") as bus, Frames.listening(bus) as frames:
+            epochs.append((await frames.next(DEADLINE_S)).frame.epoch)
+    assert epochs[0] == epochs[1] != epochs[2]

@@ -24,8 +24,8 @@ def test_symbols_behind_the_clock_of_their_venue_are_read_up_to_the_seq(
     store = BarStore(provisioned.settings.questdb, RINGS)
     try:
         wait_queryable(store.reader, {"trades"})
-        assert store.venues()[venue].symbols == {"BEHIND": 300, "AHEAD": 60}
-        head = store.last_ns(venue, store.venues()[venue].day_ns)
+        assert store.venues(5_000)[venue].symbols == {"BEHIND": 300, "AHEAD": 60}
+        head = store.last_ns(venue, store.venues(5_000)[venue].day_ns)
         assert head == ahead[-1][0]
         found = store.read(venue, {"BEHIND": 77, "AHEAD": 60}, head)
     finally:
