@@ -43,7 +43,7 @@ from tests.system.test_real_data import OHLC, TIME, assert_same_bars, rebuilt
 from tests.system.up import Up
 from tests.waiting import DEADLINE_S, until
 
-_FILES = {
+_FILES = {  # by venue
     "binance": "binance_xrp_eth_2019/trades.parquet",
     "comex": "comex_gold_2013/trades.parquet",
     "us": "us_equities_2013/bac_trades.parquet",
@@ -52,8 +52,6 @@ _FILES = {
     "usdm": "binance_raw_2024/usdm_*.gz",
     "cm": "binance_raw_2024/cm_*.gz",
 }
-"""By venue."""
-_LONG = {"us-spy"}
 _RINGS = {"15s": 400, "30s": 200, "1m": 4400, "3m": 1000, "5m": 900, "15m": 480, "30m": 240}
 """For all of the candles that a venue or vendor has; late rows fall behind the shorter ones."""
 _LATE_NS = 5 * MINUTE
@@ -77,7 +75,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 def played(platform: Up, data: Path) -> float:
     """All sets but the long one were played; when that began."""
     began = time.monotonic()
-    asyncio.run(_play(platform, [_read(data, venue) for venue in _FILES if venue not in _LONG], seed=1))
+    asyncio.run(_play(platform, [_read(data, venue) for venue in _FILES if venue != "us-spy"], seed=1))
     return began
 
 
@@ -258,14 +256,7 @@ async def _equal(
             return False
         return True
 
-    def differing() -> str:
-        keys = ["ts", *OHLC, "trades", "seq_first", "seq_last"]
-        missing, other = (
-            one.join(two, on=keys, how="anti") for one, two in ((expected, found), (found, expected))
-        )
-        return f"{interval} of {symbol}, {missing.height} are not, as {missing.head(3)}, was {other.head(3)}"
-
-    await until(equal, lambda: f"live bars to be as expected: {differing()}")
+    await until(equal, lambda: f"live {interval} bars of {symbol} to be {expected}, was {found}")
     return found
 
 
