@@ -74,7 +74,7 @@ class BarMaker:
 
     async def run(self) -> None:
         """Make bars until cancelled; every interruption is logged and begun again."""
-        await asyncio.to_thread(_compile)
+        await asyncio.to_thread(compile_all)
         state = await self._bus.state()
         failures = 0
         while True:
@@ -284,7 +284,7 @@ class BarMaker:
                     raise StaleBarsError("the number of shards was changed")
 
 
-def _compile() -> None:
+def compile_all() -> None:
     """What would else hold everything up when it is first called."""
     compile_kernel()
     ranked(Bars(1), 1)

@@ -26,7 +26,7 @@ from tapehouse.model import QUOTES
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
 from tapehouse.wire import pack
-from tests.ingest.test_barmaker import connected, making, publish, settings, trades, writing
+from tests.ingest.livebars import connected, making, publish, settings, trades, writing
 from tests.waiting import DEADLINE_S
 
 __all__ = ["settings"]

@@ -8,7 +8,7 @@ from ingest.hotstore import HotStore
 from tapehouse.bars import NAMES, RINGS
 from tapehouse.clock import MINUTE, SECOND, parse_ns
 from tests.conftest import Platform
-from tests.ingest.test_barmaker import trades
+from tests.ingest.livebars import trades
 
 _NOON = parse_ns("2024-08-08T12:00:00Z")
 
