@@ -45,6 +45,7 @@ _TAKE_BYTES = 2**20
 _BEAT_S = 0.05
 _LOOK_S = 1.0
 _INACTIVE_S = 30.0
+_BEHIND_S = 60.0
 _RINGS_MOST = 8_000
 """Bars of a symbol: its snapshot is one message of at most 1 MB."""
 _log = structlog.get_logger()
@@ -195,7 +196,7 @@ class BarMaker:
                     name=name,
                     deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                     opt_start_seq=at + 1,
-                    # Whoever starts anew reads from the store: nothing waits for a bar maker.
+                    # Whoever starts anew reads from the store: the stream is kept for a maker that runs alone.
                     ack_policy=AckPolicy.NONE,
                     filter_subjects=[f"ticks.trades.*.{shard}" for shard in self._mine]
                     if self._place is not None
@@ -241,9 +242,9 @@ class BarMaker:
             rows += batch.rows
         stored_ns = messages[-1].stored_ns
         self._health.wrote(rows, stored_ns, 0)
-        if now_ns() - stored_ns > self._settings.writer.replay_margin_s * SECOND * 0.8:
-            first = self._settings.writer.replay_margin_s
-            raise StaleBarsError(f"the stream may be purged before it is read: {first} s behind")
+        most_s = max(_BEHIND_S, 0.8 * self._settings.writer.replay_margin_s)
+        if now_ns() - stored_ns > most_s * SECOND:
+            raise StaleBarsError(f"{most_s:g} s behind: the stream must not wait for bars to be purged")
 
     def _detail(self) -> str:
         told = f"{len(self._bars.names):,} symbols"

@@ -34,23 +34,24 @@ async def last_of(bus: Bus, subjects: str) -> int:
 
 
 async def purge(bus: Bus, state: State, sharding: Sharding) -> None:
-    """Purge up to the trail of every writer and what every durable consumer has acknowledged."""
+    """Purge up to the trail of every writer and what every consumer has acknowledged."""
     # Looked at first: a message that comes after it is behind it.
     lowest = [await end(bus)]
     for shard in sharding.numbers:
         trail = Floor.read(await state.get(floor_key(shard)), sharding.created_ns).trail
         if await last_of(bus, subjects(shard)) > trail:
             lowest.append(trail)
-    lowest += [await _done_with(bus, consumer) for consumer in await _durable(bus)]
+    lowest += [await _done_with(bus, consumer) for consumer in await _consumers(bus)]
     if min(lowest) > 0:
         await bus.js.purge_stream(TICKS, seq=min(lowest) + 1)
 
 
-async def _durable(bus: Bus) -> list[ConsumerInfo]:
+async def _consumers(bus: Bus) -> list[ConsumerInfo]:
+    """All there are: those of bar makers, which go soon after their makers, too."""
     found: list[ConsumerInfo] = []
     while page := await bus.js.consumers_info(TICKS, offset=len(found)):
         found += page
-    return [consumer for consumer in found if consumer.config.durable_name]
+    return found
 
 
 async def _done_with(bus: Bus, consumer: ConsumerInfo) -> int:
