@@ -16,7 +16,7 @@ from tapehouse.bars import Held
 from tapehouse.barstate import BAR, LATEST, jit, number, start
 from tapehouse.clock import INTERVALS, MINUTE, SECOND
 from tapehouse.model import NO_BAR
-from tapehouse.questdb import QuestReader
+from tapehouse.questdb import QuestReader, bar_source, made_of
 from tapehouse.settings import QuestDB
 
 AT_ONCE = 200
@@ -25,11 +25,6 @@ _HEAD_NS = 10 * SECOND
 """How far back from the last trade rows are read one by one."""
 _NAMES = tuple(INTERVALS)
 _T = TypeVar("_T")
-_OF_TRADES = f"""arg_min(price, seq), max(price), min(price), arg_max(price, seq), sum(size), sum(price * size),
-    count(), sum(CASE WHEN side = 1 THEN size ELSE 0.0 END), min(seq), max(seq)
-    FROM trades WHERE (flags & {int(NO_BAR)}) = 0 AND"""
-_OF_BARS = """arg_min(open, seq_first), max(high), min(low), arg_max(close, seq_last), sum(volume), sum(turnover),
-    sum(trades), sum(buy_volume), min(seq_first), max(seq_last) FROM {view} WHERE"""
 _TICK = np.dtype(
     [
         *[(name, "<i8") for name in ("symbol", "ts_event", "ts_recv", "seq")],
@@ -130,16 +125,14 @@ class BarStore:
         late = _above(seqs, recent) | _above(seqs, today)
         for at, interval in enumerate(_NAMES):
             pieces = [recent]
-            if interval in ("1d", "1w", "1M"):
-                older = self._bars(
-                    interval, "bars_1d", venue, symbols, self._ring_start(interval, head_ns), day
-                )
-                pieces += [today, older]
-            elif interval not in ("15s", "30s"):
-                pieces.append(
-                    self._bars(interval, "bars_1m", venue, symbols, self._ring_start(interval, head_ns), tail)
-                )
-            late |= _above(seqs, pieces[-1])
+            source = bar_source(interval)
+            if source == "bars_1d":
+                pieces.append(today)
+            if source != "trades":
+                last = day if source == "bars_1d" else tail
+                since = self._ring_start(interval, head_ns)
+                pieces.append(self._bars(interval, source, venue, symbols, since, last))
+                late |= _above(seqs, pieces[-1])
             parts.append(folded(np.concatenate(pieces), at))
         held = _held(parts, len(symbols), latest)
         return {symbol: Read(held[place], not late[place]) for place, symbol in enumerate(symbols)}
@@ -147,14 +140,13 @@ class BarStore:
     def last_bars(self, venue: str, symbol: str, interval: str, before_ns: int, count: int) -> NDArray[Any]:
         """BAR [n] of a symbol before a bar's start: the last `count` that there are, and all of that UTC day."""
         at = _NAMES.index(interval)
-        source = {"15s": "trades", "30s": "trades", "1d": "bars_1d", "1w": "bars_1d", "1M": "bars_1d"}
         day = int(INTERVALS["1d"].bucket(np.array(before_ns - 1)))
         found = np.empty(0, BAR)
         # Empty intervals have no bar: further back where there are too few.
         for times in (1, 8, 64):
             first = max(0, min(day, int(start(at, number(at, before_ns) - count * times))))
             first = int(start(at, number(at, first)))
-            rows = self._bars(interval, source.get(interval, "bars_1m"), venue, [symbol], first, before_ns)
+            rows = self._bars(interval, bar_source(interval), venue, [symbol], first, before_ns)
             found = np.empty(len(rows), BAR)
             for name in BAR.names or ():
                 found[name] = rows[name]
@@ -189,7 +181,7 @@ class BarStore:
         """PIECE [n] of a source's rows with first <= time < last, both at bars' starts or a source's own."""
         if first >= last:
             return np.empty(0, PIECE)
-        time, made = ("ts_event", _OF_TRADES) if source == "trades" else ("ts", _OF_BARS.format(view=source))
+        time, made = made_of(source)
         names = ", ".join(["%s"] * len(symbols))
         statement = (
             f"SELECT symbol, cast({time} AS long), {made} venue = %s AND symbol IN ({names}) "

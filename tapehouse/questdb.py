@@ -11,10 +11,21 @@ import polars as pl
 import psycopg
 
 from tapehouse.errors import ConnectError, TapehouseError
-from tapehouse.model import ACCOUNT_TRADES, Column, Kind
+from tapehouse.model import ACCOUNT_TRADES, NO_BAR, Column, Kind
 from tapehouse.settings import QuestDB
 
 PAGE_ROWS = 50_000
+# What makes a bar of rows of trades, and of smaller bars; the materialized views use the same.
+_OF_TRADES = f"""arg_min(price, seq) AS open, max(price) AS high, min(price) AS low,
+    arg_max(price, seq) AS close, sum(size) AS volume, sum(price * size) AS turnover, count() AS trades,
+    sum(CASE WHEN side = 1 THEN size ELSE 0.0 END) AS buy_volume, min(seq) AS seq_first, max(seq) AS seq_last
+    FROM trades WHERE (flags & {int(NO_BAR)}) = 0 AND"""
+_OF_BARS = """arg_min(open, seq_first) AS open, max(high) AS high, min(low) AS low,
+    arg_max(close, seq_last) AS close, sum(volume) AS volume, sum(turnover) AS turnover,
+    sum(trades) AS trades, sum(buy_volume) AS buy_volume,
+    min(seq_first) AS seq_first, max(seq_last) AS seq_last
+    FROM {view} WHERE"""
+_BAR_SOURCES = {"15s": "trades", "30s": "trades", "1d": "bars_1d", "1w": "bars_1d", "1M": "bars_1d"}
 TIME = pl.Datetime("ns", "UTC")
 _POLARS: dict[str, Any] = {
     "time": pl.Int64,
@@ -192,6 +203,16 @@ class QuestReader:
     def started_ns(self) -> int:
         """When the server was started, ns UTC."""
         return int(self.fetch("SELECT cast(pg_postmaster_start_time() AS long)")[0][0]) * 1000
+
+
+def bar_source(interval: str) -> str:
+    """The table that bars of an interval are sampled from: trades, or a view of bars."""
+    return _BAR_SOURCES.get(interval, "bars_1m")
+
+
+def made_of(source: str) -> tuple[str, str]:
+    """The time column of a bar's source, and from open to seq_last what makes a bar of its rows, up to WHERE."""
+    return ("ts_event", _OF_TRADES) if source == "trades" else ("ts", _OF_BARS.format(view=source))
 
 
 def _selected(column: Column) -> str:

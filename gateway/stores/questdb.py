@@ -12,20 +12,8 @@ import polars as pl
 from gateway.query import Query
 from tapehouse.clock import INTERVALS, Interval, now_ns
 from tapehouse.model import BARS, GAPS, KINDS, NO_BAR
-from tapehouse.questdb import TIME, QuestReader, frame
+from tapehouse.questdb import TIME, QuestReader, bar_source, frame, made_of
 from tapehouse.settings import QuestDB
-
-# What makes a bar of rows of trades, and of smaller bars; the materialized views use the same.
-_OF_TRADES = f"""arg_min(price, seq) AS open, max(price) AS high, min(price) AS low,
-    arg_max(price, seq) AS close, sum(size) AS volume, sum(price * size) AS turnover, count() AS trades,
-    sum(CASE WHEN side = 1 THEN size ELSE 0.0 END) AS buy_volume, min(seq) AS seq_first, max(seq) AS seq_last
-    FROM trades WHERE (flags & {int(NO_BAR)}) = 0 AND"""
-_OF_BARS = """arg_min(open, seq_first) AS open, max(high) AS high, min(low) AS low,
-    arg_max(close, seq_last) AS close, sum(volume) AS volume, sum(turnover) AS turnover,
-    sum(trades) AS trades, sum(buy_volume) AS buy_volume,
-    min(seq_first) AS seq_first, max(seq_last) AS seq_last
-    FROM {view} WHERE"""
-_SOURCES = {"15s": None, "30s": None, "1d": "bars_1d", "1w": "bars_1d", "1M": "bars_1d"}
 
 
 class QuestStore:
@@ -83,9 +71,7 @@ class QuestStore:
 
     def _made(self, query: Query, interval: Interval, first: int, last: int) -> pl.DataFrame:
         """The bars of the rows from `first`, a bar's start, to `last` (exclusive)."""
-        source = _SOURCES.get(interval.name, "bars_1m")
-        time = "ts_event" if source is None else "ts"
-        made = _OF_TRADES if source is None else _OF_BARS.format(view=source)
+        time, made = made_of(bar_source(interval.name))
         statement = (
             f"SELECT cast(bucket AS long), * FROM (SELECT {time} AS bucket, {made} "  # noqa: S608
             f"venue = %s AND symbol = %s "
@@ -97,9 +83,9 @@ class QuestStore:
 
     def _close_before(self, query: Query, interval: Interval, first: int) -> float | None:
         """The close of the last bar that there is before `first`, a bar's start."""
-        source = _SOURCES.get(interval.name, "bars_1m")
-        table, time = ("trades", "ts_event") if source is None else (source, "ts")
-        counted = f"(flags & {int(NO_BAR)}) = 0 AND" if source is None else ""
+        table = bar_source(interval.name)
+        time, _ = made_of(table)
+        counted = f"(flags & {int(NO_BAR)}) = 0 AND" if table == "trades" else ""
         found = self._reader.fetch(
             f"SELECT cast({time} AS long) FROM {table} WHERE {counted} venue = %s AND symbol = %s "  # noqa: S608
             f"AND {time} < cast(%s AS timestamp_ns) ORDER BY {time} DESC LIMIT 1",
