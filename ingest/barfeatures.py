@@ -22,9 +22,9 @@ from nats.errors import Error as NatsError
 from numpy.typing import NDArray
 
 from ingest.barstore import BarStore
-from tapehouse.bars import NAMES, Bars, Changes
+from tapehouse.bars import Bars, Changes
 from tapehouse.bus import Bus, word
-from tapehouse.clock import INTERVALS
+from tapehouse.clock import INTERVALS, NAMES
 from tapehouse.errors import TapehouseError
 from tapehouse.features import WARM_UP, compute, document
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tapehouse.barkernel import merge
 from tapehouse.bars import Held
 from tapehouse.barstate import BAR, LATEST, jit, number, start
-from tapehouse.clock import INTERVALS, MINUTE, SECOND
+from tapehouse.clock import INTERVALS, MINUTE, NAMES, SECOND
 from tapehouse.model import NO_BAR
 from tapehouse.questdb import QuestReader, bar_source, made_of
 from tapehouse.settings import QuestDB
@@ -23,7 +23,6 @@ AT_ONCE = 200
 """Symbols that are asked for in one statement."""
 _HEAD_NS = 10 * SECOND
 """How far back from the last trade rows are read one by one."""
-_NAMES = tuple(INTERVALS)
 _T = TypeVar("_T")
 _TICK = np.dtype(
     [
@@ -123,7 +122,7 @@ class BarStore:
         today = self._bars("1d", "bars_1m", venue, symbols, day, tail)
         parts = []
         late = _above(seqs, recent) | _above(seqs, today)
-        for at, interval in enumerate(_NAMES):
+        for at, interval in enumerate(NAMES):
             pieces = [recent]
             source = bar_source(interval)
             if source == "bars_1d":
@@ -139,7 +138,7 @@ class BarStore:
 
     def last_bars(self, venue: str, symbol: str, interval: str, before_ns: int, count: int) -> NDArray[Any]:
         """BAR [n] of a symbol before a bar's start: the last `count` that there are, and all of that UTC day."""
-        at = _NAMES.index(interval)
+        at = NAMES.index(interval)
         day = int(INTERVALS["1d"].bucket(np.array(before_ns - 1)))
         found = np.empty(0, BAR)
         # Empty intervals have no bar: further back where there are too few.
@@ -172,7 +171,7 @@ class BarStore:
         return bid, ask
 
     def _ring_start(self, interval: str, head_ns: int) -> int:
-        at = _NAMES.index(interval)
+        at = NAMES.index(interval)
         return max(0, int(start(at, number(at, head_ns) - self._rings[interval] + 1)))
 
     def _bars(
@@ -229,7 +228,7 @@ def _above(seqs: NDArray[np.int64], pieces: NDArray[Any]) -> NDArray[np.bool_]:
 
 def folded(pieces: NDArray[Any], interval: int) -> NDArray[Any]:
     """Parts of bars as whole ones, by symbol and ascending; ts becomes the bucket's."""
-    pieces["ts"] = INTERVALS[_NAMES[interval]].bucket(pieces["ts"])
+    pieces["ts"] = INTERVALS[NAMES[interval]].bucket(pieces["ts"])
     pieces = pieces[np.lexsort((pieces["ts"], pieces["symbol"]))]
     out = np.empty(len(pieces), PIECE)
     return out[: _merged(pieces, out)]

@@ -14,10 +14,10 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from numpy.typing import NDArray
 
-from tapehouse.bars import NAMES, Bars, Changes, Mark
+from tapehouse.bars import Bars, Changes, Mark
 from tapehouse.barstate import BAR, LATEST
 from tapehouse.bus import Bus
-from tapehouse.clock import now_ns
+from tapehouse.clock import NAMES, now_ns
 from tapehouse.frames import encode
 from tapehouse.rankings import ranked
 from tapehouse.settings import BarMaker as Settings

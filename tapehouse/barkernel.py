@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from tapehouse.barstate import COUNT, LENGTHS, PART_OF, State, jit, number, start
 from tapehouse.model import NO_BAR, SEQ_MAX
 
-_INTO = np.array([1, 2, 4, -1, 5, 6, 7, 8, 9, 11, -1, -1], np.int64)
-_INTO_TOO = np.array([-1, -1, 3, -1, -1, -1, -1, -1, -1, 10, -1, -1], np.int64)
-"""The intervals that each is part of."""
+# The intervals that each is part of: at most two.
+_PARTS_OF = [np.flatnonzero(np.equal(PART_OF, interval)) for interval in range(COUNT)]
+_INTO = np.array([above[-1] if len(above) else -1 for above in _PARTS_OF], np.int64)
+_INTO_TOO = np.array([above[0] if len(above) > 1 else -1 for above in _PARTS_OF], np.int64)
 _NO_BAR = int(NO_BAR)
 _ROOM = 4 * COUNT
 """Of bars that one tick may touch."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tapehouse import barkernel, barrings, barstate
 from tapehouse.barstate import BAR, BUCKET, COUNT, LATEST, State
 from tapehouse.batch import Batch, ColumnData, Strings
-from tapehouse.clock import DAY, INTERVALS
+from tapehouse.clock import DAY, INTERVALS, NAMES
 from tapehouse.model import TRADES
 
 RINGS: dict[str, int] = {
@@ -39,7 +39,6 @@ RINGS_LEAST: dict[str, int] = {**dict.fromkeys(INTERVALS, 8), "1m": 64, "15m": 1
 _TOUCHED = 2**16
 _VENUES = 256
 _NEVER = np.iinfo(np.int64).max
-NAMES = tuple(INTERVALS)
 _APPLIED = ("ts_event", "ts_recv", "seq", "price", "size", "side", "flags")
 
 

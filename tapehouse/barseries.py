@@ -17,9 +17,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from tapehouse.barkernel import add, clear, merge
-from tapehouse.bars import NAMES
 from tapehouse.barstate import BAR, jit, number, start
-from tapehouse.clock import interval_named
+from tapehouse.clock import NAMES, interval_named
 from tapehouse.errors import NaiveTimeError, UsageError
 from tapehouse.model import BARS, NO_BAR
 

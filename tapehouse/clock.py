@@ -83,6 +83,8 @@ INTERVALS: dict[str, Interval] = {
         Interval("1M", "1M", _month_start, _next_month),
     )
 }
+NAMES = tuple(INTERVALS)
+"""The intervals by their place in the table."""
 
 
 def interval_named(name: str) -> Interval:

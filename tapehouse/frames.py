@@ -33,7 +33,7 @@ import msgpack
 import numpy as np
 from numpy.typing import NDArray
 
-from tapehouse.clock import INTERVALS, now_ns
+from tapehouse.clock import NAMES, now_ns
 from tapehouse.errors import WireError
 
 FORMAT = 1
@@ -64,7 +64,6 @@ TOLD_LATEST = np.dtype(
 _TOLD_RANKED = np.dtype([("key", "<u4"), ("change", "<f8"), ("volatility", "<f8"), ("turnover", "<f8")])
 _NO_BARS = np.empty(0, TOLD_BAR)
 _NO_LATEST = np.empty(0, TOLD_LATEST)
-NAMES = tuple(INTERVALS)
 
 
 @dataclass(frozen=True)

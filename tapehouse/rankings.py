@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 
 from tapehouse.bars import Bars
 from tapehouse.barstate import PART_OF, State, jit, number, start
-from tapehouse.clock import INTERVALS
+from tapehouse.clock import NAMES
 
 WINDOWS: dict[str, tuple[str, int]] = {"1h": ("1m", 60), "24h": ("15m", 96), "7d": ("1h", 168)}
 """Of each window the interval and how many of its bars."""
 RANKED = np.dtype([("key", "<i8"), ("change", "<f8"), ("volatility", "<f8"), ("turnover", "<f8")])
 MEASURES = ("change", "volatility", "turnover")
-_NAMES = tuple(INTERVALS)
 
 
 def ranked(bars: Bars, most: int) -> dict[str, NDArray[Any]]:
@@ -35,7 +34,7 @@ def ranked(bars: Bars, most: int) -> dict[str, NDArray[Any]]:
     now = np.array([bars.state.clock[place] for place in bars.state.venue[: len(bars.names)]], np.int64)
     for window, (interval, count) in WINDOWS.items():
         rows = np.empty(len(bars.names), RANKED)
-        _measure(bars.state, _NAMES.index(interval), count, now, rows)
+        _measure(bars.state, NAMES.index(interval), count, now, rows)
         found[window] = first(rows[rows["turnover"] > 0], most)
     return found
 

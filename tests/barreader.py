@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tapehouse import barstate
-from tapehouse.bars import NAMES, Bars, Held
+from tapehouse.bars import Bars, Held
 from tapehouse.barstate import BAR, LATEST
+from tapehouse.clock import NAMES
 from tests.trades import SYMBOLS, Candle, Trade, batches, grouped
 
 SMALL = {**dict.fromkeys(NAMES, 6), "1h": 9, "1d": 33}

@@ -19,9 +19,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tapehouse.bus import Bus
-from tapehouse.clock import iso
+from tapehouse.clock import NAMES, iso
 from tapehouse.errors import WireError
-from tapehouse.frames import NAMES
 from tapehouse.live import Frames, Heard
 from tapehouse.settings import load
 from tapehouse.stack.part import PartView, State

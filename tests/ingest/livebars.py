@@ -18,11 +18,11 @@ from ingest.applied import wait_queryable
 from ingest.barmaker import BarMaker
 from ingest.publisher import Publisher
 from ingest.writer import Writer
-from tapehouse.bars import NAMES, RINGS
+from tapehouse.bars import RINGS
 from tapehouse.barstate import number, start
 from tapehouse.batch import Batch, Strings
 from tapehouse.bus import Bus
-from tapehouse.clock import MINUTE, parse_ns
+from tapehouse.clock import MINUTE, NAMES, parse_ns
 from tapehouse.errors import ConnectError
 from tapehouse.frames import Frame
 from tapehouse.health import Health

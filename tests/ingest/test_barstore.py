@@ -5,8 +5,8 @@ from __future__ import annotations
 from ingest.applied import wait_queryable
 from ingest.barstore import BarStore
 from ingest.hotstore import HotStore
-from tapehouse.bars import NAMES, RINGS
-from tapehouse.clock import MINUTE, SECOND, parse_ns
+from tapehouse.bars import RINGS
+from tapehouse.clock import MINUTE, NAMES, SECOND, parse_ns
 from tests.conftest import Platform
 from tests.ingest.livebars import trades
 

@@ -13,10 +13,10 @@ import pytest
 from nats.errors import NoRespondersError
 
 from ingest.barteller import Teller
-from tapehouse.bars import NAMES, RINGS, Bars
+from tapehouse.bars import RINGS, Bars
 from tapehouse.batch import Batch, Strings
 from tapehouse.bus import Bus
-from tapehouse.clock import MINUTE, parse_ns
+from tapehouse.clock import MINUTE, NAMES, parse_ns
 from tapehouse.frames import Frame, decode
 from tapehouse.live import Frames
 from tapehouse.model import TRADES

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tapehouse.bars import NAMES, RINGS, RINGS_LEAST, Bars, Mark
+from tapehouse.bars import RINGS, RINGS_LEAST, Bars, Mark
 from tapehouse.batch import Strings
-from tapehouse.clock import DAY, HOUR, INTERVALS, MINUTE, SECOND, parse_ns
+from tapehouse.clock import DAY, HOUR, INTERVALS, MINUTE, NAMES, SECOND, parse_ns
 from tapehouse.model import Flags
 from tests.barreader import SMALL, Expected, Reader, bucket, candles, check, make, read, stored
 from tests.trades import START, SYMBOLS, Trade, batches, grouped, trades

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tapehouse.bars import NAMES
 from tapehouse.barseries import MeasuredSeries, frame, tick_bars, time_bars, turnover_bars, volume_bars
-from tapehouse.clock import SECOND, parse_ns
+from tapehouse.clock import NAMES, SECOND, parse_ns
 from tapehouse.errors import NaiveTimeError, UsageError
 from tapehouse.model import BARS, NO_BAR, Flags
 from tests.trades import SYMBOLS, Candle, Trade, candle, grouped, trades

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tapehouse.clock import NAMES
 from tapehouse.errors import WireError
-from tapehouse.frames import FORMAT, NAMES, TOLD_BAR, TOLD_LATEST, Frame, decode, encode
+from tapehouse.frames import FORMAT, TOLD_BAR, TOLD_LATEST, Frame, decode, encode
 from tapehouse.rankings import RANKED
 
 _NUMBERS = st.integers(-(2**63), 2**63 - 1)

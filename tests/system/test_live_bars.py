@@ -28,11 +28,11 @@ from ingest.intake import split
 from ingest.numbering import BY_TIME, by_time
 from ingest.publisher import Publisher
 from ingest.readable import open_readable
-from tapehouse.bars import NAMES, RINGS
+from tapehouse.bars import RINGS
 from tapehouse.barstate import number, start
 from tapehouse.batch import Batch
 from tapehouse.bus import Bus
-from tapehouse.clock import MILLISECOND, MINUTE, SECOND
+from tapehouse.clock import MILLISECOND, MINUTE, NAMES, SECOND
 from tapehouse.errors import ConnectError
 from tapehouse.live import Frames
 from tapehouse.model import TRADES
