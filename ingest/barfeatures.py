@@ -82,18 +82,13 @@ class Featuring:
 
     async def run(self) -> None:
         """Answer, and tell of each final bar, until cancelled."""
-        subscription = await self._bus.client.subscribe("bars.features", cb=self._answer)
-        try:
+        async with self._bus.subscribed("bars.features", self._answer):
             while True:
                 await self._came.wait()
                 self._came.clear()
                 while self._due:
                     key = next(iter(self._due))
                     await self._tell(key[:2], self._due.pop(key))
-        finally:
-            if not self._bus.client.is_closed:
-                with contextlib.suppress(NatsError):
-                    await subscription.unsubscribe()
 
     async def _tell(self, key: tuple[int, int], bar: Any) -> None:
         series = self._series.get(key)

@@ -10,7 +10,6 @@ dealt with in `ingest/barcorrections.py`; what changed is told by `ingest/bartel
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import secrets
 import time
 from collections.abc import Sequence
@@ -111,21 +110,18 @@ class BarMaker:
         )
         self._teller.listeners.append(featuring.took)
         self._heard: dict[str, float] = {}
-        refusals = await self._bus.client.subscribe("bars.refused", cb=self._corrections.hear)
         try:
-            self._corrections.refused = await self._refused(state)
-            await self._seed(state)
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(state))
-                tasks.create_task(self._beat())
-                tasks.create_task(self._watch(state))
-                tasks.create_task(self._corrections.run())
-                tasks.create_task(self._teller.serve())
-                tasks.create_task(featuring.run())
+            async with self._bus.subscribed("bars.refused", self._corrections.hear):
+                self._corrections.refused = await self._refused(state)
+                await self._seed(state)
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._follow(state))
+                    tasks.create_task(self._beat())
+                    tasks.create_task(self._watch(state))
+                    tasks.create_task(self._corrections.run())
+                    tasks.create_task(self._teller.serve())
+                    tasks.create_task(featuring.run())
         finally:
-            if not self._bus.client.is_closed:
-                with contextlib.suppress(NatsError):
-                    await refusals.unsubscribe()
             await asyncio.to_thread(self._store.close)
 
     def _shards(self) -> list[int]:

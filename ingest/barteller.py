@@ -118,13 +118,8 @@ class Teller:
 
     async def serve(self) -> None:
         """Answer requests for snapshots until cancelled."""
-        subscription = await self._bus.client.subscribe(f"bars.snapshot.{self._maker}", cb=self._answer)
-        try:
+        async with self._bus.subscribed(f"bars.snapshot.{self._maker}", self._answer):
             await asyncio.Event().wait()
-        finally:
-            if not self._bus.client.is_closed:
-                with contextlib.suppress(NatsError):
-                    await subscription.unsubscribe()
 
     async def _answer(self, message: Msg) -> None:
         try:

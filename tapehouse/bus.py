@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.errors import OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
@@ -185,6 +187,19 @@ class Bus:
         await self._connected.wait()
         if self.client.is_closed:
             raise ConnectError(f"nats: the connection of {self.role} is closed: {self.client.last_error}")
+
+    @asynccontextmanager
+    async def subscribed(
+        self, subject: str, heard: Callable[[Msg], Awaitable[None]] | None = None
+    ) -> AsyncIterator[Subscription]:
+        """A subscription for the length of the context; without `heard` its messages are asked for."""
+        subscription = await self.client.subscribe(subject, cb=heard)
+        try:
+            yield subscription
+        finally:
+            if not self.client.is_closed:
+                with contextlib.suppress(NatsError):
+                    await subscription.unsubscribe()
 
     async def state(self) -> State:
         """The shared key-value bucket."""
