@@ -44,12 +44,8 @@ class Frames:
     @asynccontextmanager
     async def listening(cls, bus: Bus) -> AsyncIterator[Frames]:
         """Listen for the length of the context; what comes before it is asked for is kept, up to a limit."""
-        subscription = await bus.client.subscribe("frames.>")
-        try:
+        async with bus.subscribed("frames.>") as subscription:
             yield cls(bus, subscription)
-        finally:
-            if not bus.client.is_closed:
-                await subscription.unsubscribe()
 
     async def next(self, timeout_s: float) -> Heard:
         """The next frame; TimeoutError when none comes. A maker tells at least one a second."""
