@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from bench.stand import Stand, stand
 from bench.visible_latency import row_batch
-from ingest import sharding
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.pull import Pull
 from ingest.quarantine import Origin, Quarantine
+from tapehouse import sharding
 from tapehouse.bus import TICKS, Bus
 from tapehouse.live import Frames
 from tapehouse.settings import Settings

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from bench.stand import Stand, cpu_s, peak_mb, stand
-from ingest import sharding
 from ingest.hotstore import HotStore
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
+from tapehouse import sharding
 from tapehouse.batch import Batch, Strings
 from tapehouse.bus import Bus
 from tapehouse.clock import now_ns

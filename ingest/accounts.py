@@ -20,12 +20,12 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from ingest import sharding
 from ingest.accountrequest import VENUE, Request, batch_of, read
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
+from tapehouse import sharding
 from tapehouse.bus import Bus
 from tapehouse.clock import now_ns
 from tapehouse.errors import UsageError

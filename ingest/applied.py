@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from ingest import sharding
-from ingest.floor import Floor, floor_key
 from ingest.purging import last_of
+from tapehouse import sharding
 from tapehouse.bus import Bus, State
 from tapehouse.errors import ConnectError
+from tapehouse.floor import Floor, floor_key
 from tapehouse.questdb import QuestReader
 
 _LOOK_S = 0.02

@@ -16,17 +16,17 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
-from ingest import sharding
 from ingest.applied import until_written, wait_queryable
 from ingest.barstore import AT_ONCE, BarStore
 from ingest.barteller import Teller
-from ingest.floor import Floor, floor_key
 from ingest.purging import last_of
+from tapehouse import sharding
 from tapehouse.bars import Bars, Mark
 from tapehouse.barstate import number, start
 from tapehouse.batch import Batch
 from tapehouse.bus import Bus, State
 from tapehouse.errors import ConnectError
+from tapehouse.floor import Floor, floor_key
 
 _ROWS_MOST = 500_000
 """Held while a correction waits; with more it begins anew."""

@@ -19,20 +19,20 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from ingest import sharding
 from ingest.barcorrections import Corrections, add_all, settled, still
 from ingest.barfeatures import Featuring
 from ingest.barstore import AT_ONCE, PIECE, BarStore, folded
 from ingest.barteller import Teller
-from ingest.floor import Floor, floor_key, refused_key
 from ingest.pull import Delivered, InterruptedPullError, Pull
 from ingest.purging import end, last_of
+from tapehouse import sharding
 from tapehouse.bars import RINGS, RINGS_LEAST, Bars, compile_kernel
 from tapehouse.barstate import BAR
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.clock import INTERVALS, MILLISECOND, SECOND, now_ns
 from tapehouse.errors import ConnectError, TapehouseError, UsageError, WireError
 from tapehouse.features import compute
+from tapehouse.floor import Floor, floor_key, refused_key
 from tapehouse.health import Health
 from tapehouse.model import TRADES
 from tapehouse.rankings import ranked

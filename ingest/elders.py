@@ -9,10 +9,10 @@ A writer keeps to three rules, so that an older row never overwrites a newer one
 
 from __future__ import annotations
 
-from ingest.floor import Floor, floor_key
 from ingest.purging import last_of
-from ingest.sharding import Sharding, subjects
 from tapehouse.bus import Bus, State
+from tapehouse.floor import Floor, floor_key
+from tapehouse.sharding import Sharding, subjects
 
 
 async def behind(

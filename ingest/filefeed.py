@@ -17,7 +17,6 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import structlog
 
-from ingest import sharding
 from ingest.applied import until_written, wait_queryable
 from ingest.collision import known, refuse_overwriting, refuse_start_inside, row_keys
 from ingest.feeds.blocks import Position
@@ -26,6 +25,7 @@ from ingest.intake import Intake
 from ingest.numbering import BY_TIME, Numberings, by_time
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
+from tapehouse import sharding
 from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import ConnectError, SourceError

@@ -10,12 +10,12 @@ import orjson
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
-from ingest.sharding import Shards
 from ingest.validation import faults
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.bus import word
 from tapehouse.clock import now_ns
 from tapehouse.model import ACCOUNT_TRADES
+from tapehouse.sharding import Shards
 from tapehouse.wire import pack
 
 BATCH_ROWS = 5_000

@@ -17,7 +17,6 @@ import aiohttp
 import numpy as np
 import structlog
 
-from ingest import sharding
 from ingest.books import Books
 from ingest.feeds.parsed import Parsed
 from ingest.feeds.rest import Rest
@@ -25,18 +24,19 @@ from ingest.feeds.sockets import Inbox, Line, Times, spread
 from ingest.feeds.venue import Stream, Venue
 from ingest.healing import Healing
 from ingest.intake import ROW_READER, Intake, row_json
-from ingest.lease import Lease
 from ingest.livecheckpoint import LiveCheckpoint
 from ingest.numbering import BY_TIME, Numberings, by_time
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
 from ingest.tracks import Tracks
+from tapehouse import sharding
 from tapehouse.batch import Batch
 from tapehouse.bus import Bus, word
 from tapehouse.clock import SECOND, now_ns
 from tapehouse.errors import ConnectError, UsageError
 from tapehouse.health import Health
+from tapehouse.lease import Lease
 from tapehouse.model import DEPTH, GAPS, Flags
 from tapehouse.settings import Settings, VenueAt
 

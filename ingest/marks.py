@@ -19,15 +19,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tapehouse.bus import State
+from tapehouse.mark import Mark, mark_key
 
 QUIET_S = 1.0
 Day = tuple[str, str]
 """(kind, YYYY-MM-DD)."""
-
-
-def mark_key(kind: str, day: str, shard: int) -> str:
-    """The key of a day's mark by a shard's writer: [stream's creation in ns, sequence, open]."""
-    return f"mark.{kind}.{day}.{shard}"
 
 
 @dataclass
@@ -89,4 +85,5 @@ class Marks:
                 self._open[day] = mark
 
     async def _put(self, day: Day, seq: int, is_open: bool) -> None:
-        await self._state.put(mark_key(*day, self._shard), [self._created_ns, seq, is_open])
+        mark = Mark(self._created_ns, seq, is_open)
+        await self._state.put(mark_key(*day, self._shard), mark.value())

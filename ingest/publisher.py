@@ -21,7 +21,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from ingest import sharding
+from tapehouse import sharding
 from tapehouse.bus import Bus
 from tapehouse.errors import ConnectError, PublishError, TapehouseError
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from ingest.floor import Floor, floor_key
-from ingest.sharding import Sharding, subjects
 from tapehouse.bus import TICKS, Bus, State
+from tapehouse.floor import Floor, floor_key
+from tapehouse.sharding import Sharding, subjects
 
 
 async def end(bus: Bus) -> int:

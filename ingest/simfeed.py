@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from ingest import sharding
 from ingest.feeds.simulator import VENUE, Simulator
 from ingest.feeds.simulator_file import load, open_timeline
 from ingest.feeds.timeline import Profile, Timeline
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
+from tapehouse import sharding
 from tapehouse.bus import Bus, State
 from tapehouse.clock import now_ns
 from tapehouse.health import Health

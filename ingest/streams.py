@@ -24,12 +24,12 @@ from nats.js.api import (
 )
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
-from ingest import sharding
 from ingest.elders import done_with
-from ingest.sharding import Sharding, Shards
+from tapehouse import sharding
 from tapehouse.bus import QUARANTINE, STATE, TICKS, Bus, State, server_version
 from tapehouse.errors import StackError
 from tapehouse.settings import Settings
+from tapehouse.sharding import Sharding, Shards
 
 _QUARANTINE_BYTES = 2**30
 _log = structlog.get_logger()

@@ -19,22 +19,23 @@ import numpy as np
 import structlog
 from nats.errors import Error as NatsError
 
-from ingest import elders, purging, sharding
-from ingest.floor import Floor, Trail, floor_key, refused_key, unclean
+from ingest import elders, purging
 from ingest.group import Group
 from ingest.hotstore import HotStore
 from ingest.hotwatch import RETRY_S, HotStoreRestartedError, HotWatch
 from ingest.intake import ROW_READER, row_json
-from ingest.lease import Lease
 from ingest.marks import Marks
 from ingest.pull import Pull
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
 from ingest.streams import writer_name
+from tapehouse import sharding
 from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import ConnectError
+from tapehouse.floor import Floor, Trail, floor_key, refused_key, unclean
 from tapehouse.health import Health
+from tapehouse.lease import Lease
 from tapehouse.model import TRADES, Kind
 from tapehouse.settings import Settings
 

@@ -7,13 +7,13 @@ import asyncio
 import structlog
 from nats.errors import Error as NatsError
 
-from ingest import sharding
-from ingest.sharding import Sharding
 from ingest.writer import Writer
+from tapehouse import sharding
 from tapehouse.bus import Bus
 from tapehouse.errors import UsageError
 from tapehouse.health import Health
 from tapehouse.settings import Settings
+from tapehouse.sharding import Sharding
 
 _LOOK_S = 1.0
 _log = structlog.get_logger()

@@ -26,6 +26,8 @@ from tapehouse.settings import Settings
 
 TICKS = "TICKS"
 QUARANTINE = "QUARANTINE"
+LATE = "LATE"
+"""The stream of rows of days that the hot store takes no more."""
 STATE = "state"
 """The key-value bucket of marks, floors, leases, numberings and checkpoints."""
 

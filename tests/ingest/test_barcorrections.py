@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ingest.barstore import BarStore
-from ingest.floor import floor_key
 from tapehouse.clock import SECOND
+from tapehouse.floor import floor_key
 from tapehouse.live import Frames
 from tapehouse.settings import Settings
 from tests.ingest.livebars import (

@@ -11,8 +11,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ingest import sharding
 from ingest.barmaker import BarMaker
+from tapehouse import sharding
 from tapehouse.clock import INTERVALS, SECOND
 from tapehouse.errors import UsageError
 from tapehouse.frames import decode

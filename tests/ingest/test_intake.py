@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.errors import NotFoundError
 
-from ingest import sharding
 from ingest.intake import BATCH_BYTES, BATCH_ROWS, Intake, messages, row_json, split
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
-from ingest.sharding import Shards, shard_of
+from tapehouse import sharding
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.bus import QUARANTINE, TICKS, Bus, word
 from tapehouse.clock import MINUTE, now_ns
 from tapehouse.model import ACCOUNT_TRADES, DEPTH, TRADES, Kind
+from tapehouse.sharding import Shards, shard_of
 from tapehouse.wire import unpack
 from tests.batches import NAMES, batch, batches, decimals, rows_of, same
 from tests.broker import Broker

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from ingest.marks import Marks, mark_key
+from ingest.marks import Marks
 from tapehouse.bus import Bus, State
+from tapehouse.mark import mark_key
 from tests.conftest import Platform
 
 _CREATED = 77

@@ -11,9 +11,9 @@ import pytest
 from nats.errors import OutboundBufferLimitError
 
 from ingest import pull as module
-from ingest import sharding
 from ingest.pull import InterruptedPullError, Pull
 from ingest.streams import writer_name
+from tapehouse import sharding
 from tapehouse.bus import TICKS, Bus
 from tests.broker import Broker
 from tests.waiting import DEADLINE_S, until

@@ -16,20 +16,20 @@ import numpy as np
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from ingest import sharding
 from ingest import writer as module
 from ingest.applied import until_written
 from ingest.hotstore import HotStore
 from ingest.intake import messages
-from ingest.marks import mark_key
 from ingest.publisher import Publisher
 from ingest.quarantine import Entry, Quarantine
 from ingest.writer import Writer
+from tapehouse import sharding
 from tapehouse.batch import Batch, Strings
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.clock import DAY
 from tapehouse.errors import ConnectError
 from tapehouse.health import Health
+from tapehouse.mark import mark_key
 from tapehouse.migrations import QuestLedger, migrate, migrations
 from tapehouse.model import ACCOUNT_TRADES, QUOTES, TRADES, Kind
 from tapehouse.model import TICKS as KINDS

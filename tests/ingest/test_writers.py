@@ -13,25 +13,25 @@ import numpy as np
 import pytest
 from nats.aio.msg import Msg
 
-from ingest import sharding
 from ingest import writer as module
 from ingest.applied import until_written, wait_queryable
-from ingest.floor import floor_key
 from ingest.hotstore import HotStore
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
-from ingest.sharding import Shards
 from ingest.simfeed import SimFeed
 from ingest.writer import Writer
 from ingest.writers import Writers
+from tapehouse import sharding
 from tapehouse.batch import Batch, Strings
 from tapehouse.bus import Bus, State
 from tapehouse.errors import PublishError, UsageError
+from tapehouse.floor import floor_key
 from tapehouse.health import Health
 from tapehouse.model import TRADES
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
+from tapehouse.sharding import Shards
 from tests.batches import START, batch
 from tests.broker import Broker
 from tests.conftest import Platform

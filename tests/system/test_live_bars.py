@@ -22,12 +22,12 @@ import pytest
 
 from gateway.query import Query
 from gateway.stores.questdb import QuestStore
-from ingest import sharding
 from ingest.applied import until_written, wait_queryable
 from ingest.intake import split
 from ingest.numbering import BY_TIME, by_time
 from ingest.publisher import Publisher
 from ingest.readable import open_readable
+from tapehouse import sharding
 from tapehouse.bars import RINGS
 from tapehouse.barstate import number, start
 from tapehouse.batch import Batch

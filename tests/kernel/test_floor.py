@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.floor import Floor, Trail, floor_key, unclean
+from tapehouse.floor import Floor, Trail, floor_key, unclean
 
 _CREATED, _HOT = 1_000, 2_000
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.errors import NoStreamResponseError
 
-from ingest import sharding
 from ingest.publisher import Publisher
-from ingest.sharding import Sharding, Shards, shard_of
 from ingest.streams import writer_name
+from tapehouse import sharding
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import PublishError, StackError
+from tapehouse.sharding import Sharding, Shards, shard_of
 from tests.broker import Broker
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from ingest import lease as module
-from ingest.lease import Lease
+from tapehouse import lease as module
 from tapehouse.bus import Bus, State
+from tapehouse.lease import Lease
 from tests.broker import Broker
 from tests.conftest import Platform
 from tests.waiting import DEADLINE_S, until
