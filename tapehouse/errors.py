@@ -10,6 +10,8 @@ TapehouseError                 exit status 1
 ├── ConflictError              rows that would overwrite different rows already stored
 ├── PublishError               the broker refused a batch for good
 ├── ConnectError               a part does not answer
+├── ColdStoreError             ClickHouse refuses a statement
+├── ProofError                 a copy of a day is not what it was copied from
 ├── StackError                 a part cannot be started or kept running
 │   └── HomeInUseError         another run owns the home folder
 └── MigrationError             the schema's files and its record disagree
@@ -71,6 +73,14 @@ class PublishError(TapehouseError):
 
 class ConnectError(TapehouseError):
     """A part of the platform does not answer."""
+
+
+class ColdStoreError(TapehouseError):
+    """ClickHouse refuses a statement; `fields["code"]` is its number for the reason."""
+
+
+class ProofError(TapehouseError):
+    """A copy of a day is not, or is not known to be, what it was copied from."""
 
 
 class StackError(TapehouseError):

@@ -1,0 +1,1 @@
+"""The cold side: mirror, proof, ledger, ownership, retention."""

@@ -1,0 +1,122 @@
+"""The cold store as the mirror uses it: days of a kind, replaced whole.
+
+A day is made in a staging table of its own and put in the place of the old one at once. The staging tables of
+another mirror are dropped when one begins: whoever has lost the lease finds that his are gone.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from analytics import fingerprint
+from analytics.fingerprint import Fingerprint
+from analytics.storage import insertion, read_as, selection
+from tapehouse.clickhouse import ClickHouseClient
+from tapehouse.errors import TapehouseError
+from tapehouse.model import Kind
+from tapehouse.settings import ClickHouse
+
+_MARK = "staging_"
+
+
+class ColdStore:
+    """For several threads at a time."""
+
+    def __init__(self, settings: ClickHouse) -> None:
+        self._database = settings.database
+        self._on = f" ON CLUSTER '{settings.cluster}'" if settings.cluster else ""
+        self._cluster = settings.cluster
+        self.client = ClickHouseClient(settings)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.client.close()
+
+    def drop_leftovers(self) -> list[str]:
+        """Drop every staging table there is, and return their names."""
+        found = self.client.fetch(
+            "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {mark:String})",
+            {"database": self._database, "mark": _MARK},
+        )
+        names = [name for (name,) in found]
+        for name in names:
+            self._drop(name)
+        return names
+
+    @contextmanager
+    def staging(self, kind: Kind, day: str, engine: str = "") -> Iterator[str]:
+        """An empty table for a day of a kind, dropped at the end; with the columns of the kind's table.
+
+        `engine` is another one than that table's, with the rest of its definition.
+        """
+        name = f"{_MARK}{kind.name}_{day.replace('-', '')}_{secrets.token_hex(4)}"
+        local = self._local(name)
+        self.client.command(f"CREATE TABLE {local}{self._on} AS {self._local(kind.name)} {engine}")
+        try:
+            if self._cluster:
+                self.client.command(
+                    f"CREATE TABLE {name}{self._on} AS {local} "
+                    f"ENGINE = Distributed('{self._cluster}', '{self._database}', '{local}', rand())"
+                )
+            yield name
+        finally:
+            self._drop(name)
+            if self._cluster:
+                self._drop(local)
+
+    def insert(self, kind: Kind, table: str, parquet: bytes) -> None:
+        """Add the rows of a Parquet file with the kind's columns to a staging table."""
+        self.client.insert(f"{insertion(kind, table)} {selection(kind, _input(kind))}", parquet)
+
+    def fingerprint(self, kind: Kind, table: str, day: str | None = None) -> Fingerprint:
+        """Of a whole table, or of one day of it."""
+        source = table if day is None else f"{table} WHERE {_of_day(kind)}"
+        bound = {} if day is None else {"day": _number(day)}
+        return fingerprint.of_rows(self.client.fetch(fingerprint.statement(kind, source), bound))
+
+    def replace(self, kind: Kind, day: str, staging: str) -> None:
+        """Put what is staged in the place of a day, at once. It must hold rows."""
+        self.client.command(
+            f"ALTER TABLE {self._local(kind.name)}{self._on} REPLACE PARTITION {_number(day)} "
+            f"FROM {self._local(staging)}"
+        )
+
+    def drop_day(self, kind: Kind, day: str) -> None:
+        """Remove a day; nothing happens where there is none."""
+        self.client.command(f"ALTER TABLE {self._local(kind.name)}{self._on} DROP PARTITION {_number(day)}")
+
+    def days(self, kind: Kind) -> dict[str, tuple[int, int]]:
+        """By day: rows, and bytes on the disk."""
+        source = f"clusterAllReplicas('{self._cluster}', system.parts)" if self._cluster else "system.parts"
+        found = self.client.fetch(
+            f"SELECT partition, sum(rows), sum(bytes_on_disk) FROM {source} "  # noqa: S608
+            "WHERE active AND database = {database:String} AND table = {table:String} GROUP BY partition",
+            {"database": self._database, "table": self._local(kind.name)},
+        )
+        return {
+            f"{number[:4]}-{number[4:6]}-{number[6:]}": (int(rows), int(size)) for number, rows, size in found
+        }
+
+    def _local(self, table: str) -> str:
+        return f"{table}_local" if self._cluster else table
+
+    def _drop(self, name: str) -> None:
+        self.client.command(f"DROP TABLE IF EXISTS {name}{self._on} SYNC")
+
+
+def _input(kind: Kind) -> str:
+    return f"input('{read_as(kind)}')".replace("'UTC'", r"\'UTC\'")
+
+
+def _of_day(kind: Kind) -> str:
+    return f"toYYYYMMDD({kind.time}) = {{day:UInt32}}"
+
+
+def _number(day: str) -> int:
+    """2026-11-21 as 20261121, which is the partition's name."""
+    number = int(day.replace("-", ""))
+    if not 19700101 <= number <= 22611231:
+        raise TapehouseError(f"day: expected YYYY-MM-DD from 1970 to 2261, was {day!r}")
+    return number

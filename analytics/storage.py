@@ -1,0 +1,46 @@
+"""How the rows of a kind are stored in the cold tables, where that is not column by column."""
+
+from __future__ import annotations
+
+from tapehouse.model import TRADES, Column, Kind
+
+_NS = "toUnixTimestamp64Nano(ts_event)"
+_NEAR = 2**40
+"""A seq made from time is less than this above ts_event, in ns: 18 minutes."""
+_STORED = {
+    "ts_recv": ("delay", f"toUnixTimestamp64Nano(ts_recv) - {_NS}"),
+    "seq": ("seq_code", f"if(seq - {_NS} >= 0 AND seq - {_NS} < {_NEAR}, seq - {_NS} - {_NEAR}, seq)"),
+}
+"""Of trades: what a column is stored as, and from what; see ddl/clickhouse/0001_trades.sql."""
+
+
+def columns(kind: Kind) -> str:
+    """The columns of a kind, as rows are read."""
+    return ", ".join(kind.names)
+
+
+def insertion(kind: Kind, table: str) -> str:
+    """What stands between INSERT INTO and a query or a format whose columns are those of the kind."""
+    if kind is not TRADES:
+        return f"{table} ({columns(kind)})"
+    stored = ", ".join(_STORED.get(name, (name,))[0] for name in kind.names)
+    return f"{table} ({stored})"
+
+
+def selection(kind: Kind, source: str) -> str:
+    """A query of the columns that `insertion` names, from a source with those of the kind."""
+    if kind is not TRADES:
+        return f"SELECT {columns(kind)} FROM {source}"  # noqa: S608
+    stored = ", ".join(_STORED.get(name, (name, name))[1] for name in kind.names)
+    return f"SELECT {stored} FROM {source}"  # noqa: S608
+
+
+def read_as(kind: Kind) -> str:
+    """The structure of rows of the kind as they come in a Parquet file, for the function input()."""
+    return ", ".join(f"{column.name} {_type(column)}" for column in kind.columns)
+
+
+def _type(column: Column) -> str:
+    # Dictionaries are made by the table; a file has plain strings.
+    plain = column.types.clickhouse.replace("LowCardinality(String)", "String")
+    return f"Nullable({plain})" if column.nullable else plain
