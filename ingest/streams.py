@@ -1,8 +1,9 @@
-"""What must exist on JetStream before a role starts: the tick stream, the quarantine, the shared state.
+"""What must exist on JetStream before a role starts: the streams and the shared state.
 
 TICKS        ticks.<kind>.<venue>.<shard>   batches; durable consumers writer_<shard>; takes the present shards
 QUARANTINE   quarantine.<kind>.<venue>      what was refused, with its reason
-state        key-value: shards, mark. floor. lease. numbering. checkpoint.
+LATE         late.<kind>.<shard>            batches of rows of sealed days
+state        key-value: shards, seal, mark. floor. sealed. lease. numbering. checkpoint.
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from ingest.elders import done_with
 from tapehouse import sharding
-from tapehouse.bus import QUARANTINE, STATE, TICKS, Bus, State, server_version
+from tapehouse.bus import LATE, QUARANTINE, STATE, TICKS, Bus, State, server_version
 from tapehouse.errors import StackError
+from tapehouse.seal import LATE_SUBJECTS
 from tapehouse.settings import Settings
 from tapehouse.sharding import Sharding, Shards
 
@@ -68,7 +70,8 @@ async def provision(bus: Bus, settings: Settings) -> None:
         allow_direct=True,
     )
     quarantine = replace(ticks, name=QUARANTINE, subjects=["quarantine.>"], max_bytes=_QUARANTINE_BYTES)
-    for stream in (ticks, quarantine):
+    late = replace(ticks, name=LATE, subjects=[LATE_SUBJECTS], max_bytes=settings.nats.late_max_bytes)
+    for stream in (ticks, quarantine, late):
         await _ensure_stream(bus.js, stream)
     for shard in wanted.present.numbers:
         await bus.js.add_consumer(

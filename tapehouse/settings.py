@@ -35,6 +35,8 @@ class Nats(_Part):
     passwords: dict[str, SecretStr] = {}
     stream_max_bytes: int = Field(16 * 2**30, ge=2**20)
     """A fuller stream slows the feeds down until the writers catch up."""
+    late_max_bytes: int = Field(4 * 2**30, ge=2**20)
+    """Of rows of sealed days; with more the writers wait until they are merged."""
     keep_free_bytes: int = Field(256 * 2**20, ge=0)
     """Of the disk where its streams are: with less the feeds wait."""
     duplicate_window_s: int = Field(1800, ge=1)
@@ -62,6 +64,9 @@ class ClickHouse(_Part):
     user: str = "admin"
     password: SecretStr = SecretStr("")
     gate: SecretStr = SecretStr("")
+    database: str = Field("cold", pattern=r"^[a-z_][a-z0-9_]*$")
+    cluster: str = Field("", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")
+    """Where set, the tables are made Replicated on this cluster, with a Distributed one before each."""
 
 
 class Writer(_Part):
@@ -91,6 +96,26 @@ class BarMaker(_Part):
     """Closed bars kept, by interval, where not as usual."""
 
 
+class Mirror(_Part):
+    """When closed days are copied to the cold store, and how long each store keeps its days."""
+
+    every_s: float = Field(300, gt=0)
+    """From one run to the next."""
+    at: str = Field("00:05", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")
+    """A time of day, UTC, of one more run; empty for none."""
+    verify_at: str = Field("03:00", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")
+    """When all days are compared, whatever is known of them; empty for never."""
+    side_by_side: int = Field(2, ge=1, le=32)
+    """Days copied at a time."""
+    slice_rows: int = Field(500_000, ge=1)
+    """Rows of a day that are under way at a time; a copy takes about 200 bytes of memory for each."""
+    hot_days: int = Field(0, ge=0)
+    """Closed days that the hot store keeps; 0 for all. Older ones are handed over to the cold store."""
+    cold_years: int = Field(0, ge=0)
+    """Years that the cold store keeps; 0 for all."""
+    lease_s: float = Field(10, gt=0)
+
+
 class Simulator(_Part):
     """The simulated venue. Rates are a second; shares are of all ticks, 0 to 0.5."""
 
@@ -99,6 +124,8 @@ class Simulator(_Part):
     symbols: int = Field(200, ge=1, le=100_000)
     late: float = Field(0.001, ge=0, le=0.5)
     duplicate: float = Field(0.001, ge=0, le=0.5)
+    history_days: int = Field(0, ge=0, le=30)
+    """Whole days of UTC before today that a new home begins with, and today until then."""
 
 
 class Feed(_Part):
@@ -168,6 +195,7 @@ class Settings(BaseSettings):
     clickhouse: ClickHouse = ClickHouse()
     writer: Writer = Writer()
     barmaker: BarMaker = BarMaker()
+    mirror: Mirror = Mirror()
     simulator: Simulator = Simulator()
     feed: Feed = Feed()
     replay: Replay = Replay()

@@ -65,11 +65,13 @@ GRANTS: dict[str, Grant] = {
     "writer": Grant(
         publish=(
             "quarantine.>",
+            "late.>",
             "health.writer.>",
             "bars.refused",
             "$KV.state.mark.>",
             "$KV.state.floor.>",
             "$KV.state.refused.*",
+            "$KV.state.sealed.*",
             "$KV.state.lease.>",
             *_reads("KV_state"),
             "$JS.API.STREAM.INFO.TICKS",
@@ -80,6 +82,17 @@ GRANTS: dict[str, Grant] = {
             "$JS.API.CONSUMER.RESET.TICKS.*",
             "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
             "$JS.ACK.TICKS.>",
+        )
+    ),
+    "mirror": Grant(
+        publish=(
+            "health.mirror.>",
+            "$KV.state.seal",
+            "$KV.state.lease.mirror",
+            *_reads("KV_state"),
+            *_reads("TICKS"),
+            *_reads("LATE"),
+            "$JS.API.STREAM.PURGE.LATE",
         )
     ),
     "barmaker": Grant(
@@ -120,6 +133,7 @@ GRANTS: dict[str, Grant] = {
             "$JS.API.CONSUMER.INFO.TICKS.*",
             *_reads("KV_state"),
             *_reads("QUARANTINE"),
+            *_reads("LATE"),
             "$JS.API.CONSUMER.CREATE.QUARANTINE",
             "$JS.API.CONSUMER.CREATE.QUARANTINE.>",
             "$JS.API.CONSUMER.INFO.QUARANTINE.*",

@@ -51,7 +51,7 @@ async def login(home: Home) -> AsyncIterator[Login]:
     async with _running(home) as url:
         admin, _ = await connect("admin")
         js = admin.jetstream()
-        for name, subject in (("TICKS", "ticks.*.*.*"), ("QUARANTINE", "quarantine.>")):
+        for name, subject in (("TICKS", "ticks.*.*.*"), ("QUARANTINE", "quarantine.>"), ("LATE", "late.>")):
             await js.add_stream(StreamConfig(name=name, subjects=[subject], allow_direct=True))
         await js.create_key_value(KeyValueConfig(bucket="state", direct=True))
         await js.add_consumer("TICKS", ConsumerConfig(durable_name="writer_0", ack_policy=AckPolicy.ALL))
@@ -131,10 +131,11 @@ async def test_a_writer_can_read_acknowledge_reset_and_purge(login: Login) -> No
     assert [found.name for found in await js.consumers_info("TICKS")] == ["writer_0"]
     await js.purge_stream("TICKS", seq=2)
     state = await js.key_value("state")
-    for key in ("mark.trades.2024-08-09.0", "floor.0", "lease.writer.0"):
+    for key in ("mark.trades.2024-08-09.0", "floor.0", "sealed.0", "lease.writer.0"):
         await state.put(key, b"1")
         assert (await state.get(key)).value == b"1"
     await js.publish("quarantine.trades.T", b"bad")
+    assert (await js.publish("late.trades.0", b"old")).stream == "LATE"
     await client.publish("health.writer.0", b"{}")
     await client.flush()
     assert faults == []
@@ -148,8 +149,10 @@ async def test_a_writer_cannot_publish_ticks_or_change_streams(login: Login, unt
         "$JS.API.STREAM.UPDATE.TICKS",
         "$JS.API.STREAM.DELETE.TICKS",
         "$JS.API.STREAM.PURGE.QUARANTINE",
+        "$JS.API.STREAM.PURGE.LATE",
         "$JS.API.CONSUMER.DELETE.TICKS.writer_0",
         "$KV.state.checkpoint.T",
+        "$KV.state.seal",
         "health.feed.0",
     ):
         await _may_not_publish(client, faults, subject, until)
@@ -164,7 +167,7 @@ async def test_a_monitor_can_watch_and_read_the_quarantine(login: Login) -> None
     feed, _ = await login("feed")
     await feed.publish("health.feed.0", b"well")
     assert (await health.next_msg(timeout=10)).data == b"well"
-    for stream in ("TICKS", "QUARANTINE", "KV_state"):
+    for stream in ("TICKS", "QUARANTINE", "LATE", "KV_state"):
         await js.stream_info(stream)
     await js.consumer_info("TICKS", "writer_0")
     quarantine = await js.pull_subscribe("quarantine.>", stream="QUARANTINE")
@@ -189,6 +192,42 @@ async def test_a_monitor_cannot_read_ticks_or_change_anything(login: Login, unti
         "$JS.API.STREAM.DELETE.QUARANTINE",
     ):
         await _may_not_publish(client, faults, subject, until)
+
+
+async def test_a_mirror_can_seal_read_ticks_and_late_rows_and_purge_these(login: Login) -> None:
+    writer, _ = await login("writer")
+    await writer.jetstream().publish("late.trades.0", b"old")
+    await (await writer.jetstream().key_value("state")).put("sealed.0", b"{}")
+    client, faults = await login("mirror")
+    js = client.jetstream()
+    state = await js.key_value("state")
+    for key in ("seal", "lease.mirror"):
+        await state.put(key, b"1")
+    assert (await state.get("sealed.0")).value == b"{}"
+    assert (await js.get_msg("LATE", 1, direct=True)).data == b"old"
+    assert (await js.get_last_msg("TICKS", "ticks.trades.T.0", direct=True)).data == b"one"
+    await js.purge_stream("LATE", seq=2)
+    assert (await js.stream_info("LATE")).state.messages == 0
+    await client.publish("health.mirror.0", b"{}")
+    await client.flush()
+    assert faults == []
+
+
+async def test_a_mirror_cannot_publish_rows_or_change_what_is_the_writers(login: Login, until: Any) -> None:
+    client, faults = await login("mirror")
+    for subject in (
+        "ticks.trades.T.0",
+        "late.trades.0",
+        "$KV.state.sealed.0",
+        "$KV.state.floor.0",
+        "$KV.state.lease.writer.0",
+        "$JS.API.STREAM.PURGE.TICKS",
+        "$JS.API.STREAM.DELETE.LATE",
+        "health.writer.0",
+    ):
+        await _may_not_publish(client, faults, subject, until)
+    for subject in ("ticks.>", "late.>", "_INBOX_writer.>"):
+        await _may_not_subscribe(client, faults, subject, until)
 
 
 async def test_a_sender_asks_and_is_answered_and_can_nothing_else(login: Login, until: Any) -> None:
