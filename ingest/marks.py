@@ -40,6 +40,7 @@ class Marks:
         self._shard = shard
         self._created_ns = created_ns
         self._open: dict[Day, _Open] = {}
+        self._taken_over: set[Day] = set()
         # One change at a time: a close that is sent again must not fall behind the next opening.
         self._changing = asyncio.Lock()
 
@@ -59,6 +60,19 @@ class Marks:
                 await self._opened(day, seq)
             else:
                 mark.seq, mark.touched_s = seq, time.monotonic()
+
+    async def take_over(self, days: Iterable[Day], seq: int) -> None:
+        """Of days that are committed no more, as `touch`: marks that were left open get closed when quiet.
+
+        A writer that was killed may have opened them; those that are closed stay as they are.
+        """
+        for day in set(days) - self._taken_over:
+            async with self._changing:
+                value = await self._state.get(mark_key(*day, self._shard))
+                if day not in self._open and value is not None and (mark := Mark.of(value)).is_open:
+                    known = mark.seq if mark.created_ns == self._created_ns else 0
+                    self._open[day] = _Open(max(known, seq), time.monotonic())
+            self._taken_over.add(day)
 
     async def close_quiet(self, recorded_seq: int, quiet_s: float = QUIET_S) -> None:
         """Close the marks of days not touched for `quiet_s` that lie behind the recorded floor."""

@@ -101,3 +101,29 @@ async def test_a_close_that_is_cut_off_leaves_the_day_known_as_open(state: State
     assert marks.open_days == [_ONE]
     await marks.close_quiet(5, 0)
     assert await _mark(state, _ONE, shard) == [_CREATED, 5, False]
+
+
+async def test_a_mark_left_open_of_a_day_that_is_sealed_is_closed_behind_the_floor(
+    state: State, shard: int
+) -> None:
+    await Marks(state, shard, _CREATED).touch([_ONE], 8)
+    marks = Marks(state, shard, _CREATED)
+    await marks.take_over([_ONE], 5)
+    await marks.close_quiet(7, 0)
+    assert await _mark(state, _ONE, shard) == [_CREATED, 8, True]
+    await marks.close_quiet(8, 0)
+    assert await _mark(state, _ONE, shard) == [_CREATED, 8, False]
+
+
+async def test_a_closed_mark_of_a_day_that_is_sealed_stays_as_it_is(state: State, shard: int) -> None:
+    marks = Marks(state, shard, _CREATED)
+    await marks.touch([_ONE], 5)
+    await marks.take_over([_ONE], 6)
+    await marks.close_quiet(5, 0)
+    before = await state.get_revised(mark_key(*_ONE, shard))
+    assert before[0] == [_CREATED, 5, False]
+    marks = Marks(state, shard, _CREATED)
+    await marks.take_over([_ONE, _TWO], 9)
+    await marks.close_quiet(9, 0)
+    assert await state.get_revised(mark_key(*_ONE, shard)) == before
+    assert await _mark(state, _TWO, shard) is None
