@@ -21,8 +21,8 @@ class Group:
 
     last: Delivered
     by_kind: dict[Kind, list[Batch]] = field(default_factory=lambda: defaultdict(list))
-    ends: dict[Kind, int] = field(default_factory=dict)
-    """The last message of each kind."""
+    seqs: dict[Kind, list[int]] = field(default_factory=lambda: defaultdict(list))
+    """The message of each batch."""
     unreadable: list[tuple[Delivered, str]] = field(default_factory=list)
     rows: int = 0
 
@@ -37,7 +37,7 @@ class Group:
                 group.unreadable.append((message, reason.message))
                 continue
             group.by_kind[batch.kind].append(batch)
-            group.ends[batch.kind] = message.seq
+            group.seqs[batch.kind].append(message.seq)
             group.rows += batch.rows
         return group
 

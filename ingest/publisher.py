@@ -25,7 +25,8 @@ from tapehouse import sharding
 from tapehouse.bus import Bus
 from tapehouse.errors import ConnectError, PublishError, TapehouseError
 
-_STREAM_FULL = {10077, 10076}  # maximum bytes or messages exceeded
+STREAM_FULL = {10077, 10076}
+"""Error codes of the broker: maximum bytes or messages exceeded."""
 _FULL = "the stream is full: the writers are behind"
 _NO_ROOM = {10047, 10023}  # insufficient storage, insufficient resources
 _TRY_LATER = {503, 500}
@@ -191,7 +192,7 @@ class Publisher:
                     self.full = False
                     self._wake.set()
                     _log.info("stream takes batches again")
-            elif error.get("err_code") in _STREAM_FULL:
+            elif error.get("err_code") in STREAM_FULL:
                 self._refused(ticket, _FULL)
             elif error.get("err_code") in _NO_ROOM:
                 self._refused(ticket, f"nats has no room: {error.get('description')}")

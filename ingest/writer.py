@@ -1,21 +1,19 @@
 """The writer of a shard: from the stream into QuestDB, nothing lost, nothing doubled.
 
 For each group of messages, in this order: open the marks of the days it touches; commit one transaction a
-table; acknowledge; record the floor. The group after it is read and marked while the one before is committed.
-On every connect the consumer is reset to the message after the floor, or further back when QuestDB may have
-lost commits. What is sent twice falls on the same keys. Where the number of shards was changed, the rules of
-`ingest/elders.py` hold.
+table, rows of sealed days to the late stream instead; acknowledge; record the floor. The group after it is read
+and marked while the one before is committed. On every connect the consumer is reset to the message after the
+floor, or further back when QuestDB may have lost commits. What is sent twice falls on the same keys. Where the
+number of shards was changed, the rules of `ingest/elders.py` hold.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import structlog
 from nats.errors import Error as NatsError
 
@@ -23,20 +21,21 @@ from ingest import elders, purging
 from ingest.group import Group
 from ingest.hotstore import HotStore
 from ingest.hotwatch import RETRY_S, HotStoreRestartedError, HotWatch
-from ingest.intake import ROW_READER, row_json
-from ingest.marks import Marks
+from ingest.late import Late
+from ingest.marks import Day, Marks
 from ingest.pull import Pull
 from ingest.quarantine import Origin, Quarantine
+from ingest.refused import Refused
 from ingest.rejected import Rejected
+from ingest.sealing import Sealing
 from ingest.streams import writer_name
 from tapehouse import sharding
-from tapehouse.batch import Batch
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import ConnectError
-from tapehouse.floor import Floor, Trail, floor_key, refused_key, unclean
+from tapehouse.floor import Floor, Trail, floor_key, unclean
 from tapehouse.health import Health
 from tapehouse.lease import Lease
-from tapehouse.model import TRADES, Kind
+from tapehouse.model import Kind
 from tapehouse.settings import Settings
 
 _PURGE_EVERY_S = 30
@@ -66,6 +65,8 @@ class Writer:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"writer-{shard}")
         self._pull = Pull(bus, TICKS, writer_name(shard))
         self._quarantine = Quarantine(bus)
+        self._refused = Refused(bus, shard, self._quarantine)
+        self._late = Late(bus, shard, health)
         self._floor = Floor(0, 0, 0, 0)
         self._recorded = 0
         self._floor_moved = asyncio.Event()
@@ -98,6 +99,7 @@ class Writer:
                 self._hot.close()
 
     async def _write(self, state: State) -> None:
+        self._sealing = Sealing(state, self._shard)
         failures = 0
         while True:
             retired = False
@@ -131,6 +133,7 @@ class Writer:
                 tasks.create_task(self._commit_all(state, marked))
                 tasks.create_task(self._record(state))
                 tasks.create_task(self._purge(state))
+                tasks.create_task(self._sealing.run())
                 tasks.create_task(self._watch.run(self._floor.hot_start_ns))
         finally:
             await self._pull.stop()
@@ -160,7 +163,10 @@ class Writer:
         self._floor = replace(floor, hot_start_ns=start_ns)
         self._trail = Trail(self._settings.writer.replay_margin_s, floor.trail)
         self._marks = Marks(state, self._shard, floor.created_ns)
-        await self._marks.touch(floor.open_days, floor.seq)
+        # A commit of the session before goes on though nobody waits for it: no seal is confirmed beside it.
+        await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
+        await self._sealing.begin()
+        await self._mark(set(floor.open_days), floor.seq)
         await self._look_at_elders(state)
         # Those who wait for this shard learn which QuestDB its floor counts for.
         await self._record_floor(state)
@@ -168,8 +174,14 @@ class Writer:
     async def _read(self, marked: asyncio.Queue[Group]) -> None:
         while True:
             group = Group.of(await self._pull.take(self._settings.writer.commit_bytes))
-            await self._marks.touch(group.days(), group.last.seq)
+            await self._mark(group.days(), group.last.seq)
             await marked.put(group)
+
+    async def _mark(self, days: set[Day], seq: int) -> None:
+        # A day that is sealed only after this has an open mark and no commit behind it: it is closed when quiet.
+        sealed = self._sealing.sealed(days)
+        await self._marks.touch(days - sealed, seq)
+        await self._marks.take_over(sealed, seq)
 
     async def _commit_all(self, state: State, marked: asyncio.Queue[Group]) -> None:
         elders_wrote = False
@@ -182,8 +194,9 @@ class Writer:
                 origin = Origin("batch", "unknown", message.subject, {"format": "batch"})
                 where = f"{TICKS} message {message.seq}"
                 await self._quarantine.put(origin, [Rejected(message.data, reason, where)])
-            for kind, batches in group.by_kind.items():
-                await self._commit(kind, batches, group.ends[kind])
+            async with self._sealing.committing:
+                for kind in group.by_kind:
+                    await self._commit(kind, group)
             await self._bus.client.publish(group.last.ack, b"+ACK")
             self._advance(group.last.seq)
             if self._watch.commit_failed:
@@ -219,7 +232,12 @@ class Writer:
             await asyncio.sleep(_ELDERS_EVERY_S)
         self._health.ready()
 
-    async def _commit(self, kind: Kind, batches: list[Batch], seq: int) -> None:
+    async def _commit(self, kind: Kind, group: Group) -> None:
+        batches, late = self._sealing.split(group.by_kind[kind])
+        for place, rows in late:
+            await self._late.put(rows, self._floor.created_ns, group.seqs[kind][place])
+        if not batches:
+            return
         loop = asyncio.get_running_loop()
         try:
             refused = await loop.run_in_executor(self._thread, self._hot.commit, batches)
@@ -227,20 +245,7 @@ class Writer:
             self._watch.commit_failed = True
             await self._watch.until_it_answers(reason)
             raise HotStoreRestartedError(reason.message) from reason
-        if refused:
-            _log.warning("questdb refused rows", kind=kind.name, rows=len(refused), reason=refused[0].reason)
-        ends = np.cumsum([batch.rows for batch in batches])
-        for bad in refused:
-            place = int(np.searchsorted(ends, bad.row, side="right"))
-            batch, row = batches[place], bad.row - int(ends[place] - batches[place].rows)
-            origin = Origin(kind.name, batch.venue, "the writer", ROW_READER)
-            await self._quarantine.put(origin, [Rejected(row_json(batch, row), bad.reason, "the writer")])
-            if kind is TRADES:
-                symbol = batch.strings("symbol").slice(row, row + 1).to_list()[0]
-                told = [seq, batch.venue, symbol, int(batch.array("ts_event")[row])]
-                await self._bus.client.publish("bars.refused", json.dumps(told).encode())
-                # For bar makers that were away when it was told.
-                await (await self._bus.state()).put(refused_key(self._shard), seq)
+        await self._refused.put(batches, refused, group.seqs[kind][-1])
 
     async def _record(self, state: State) -> None:
         """Record the floor when it has moved, and close the marks of days that have become quiet."""

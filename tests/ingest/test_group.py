@@ -13,9 +13,9 @@ def _message(seq: int, data: bytes) -> Delivered:
     return Delivered(seq, 0, "", data, "")
 
 
-def test_a_group_knows_the_last_message_of_each_kind() -> None:
+def test_a_group_knows_the_messages_of_each_kind() -> None:
     trades, quotes = (pack(batch(kind, 4)) for kind in (TRADES, QUOTES))
     group = Group.of([_message(3, trades), _message(5, trades), _message(6, quotes), _message(9, b"?")])
-    assert group.ends == {TRADES: 5, QUOTES: 6}
+    assert group.seqs == {TRADES: [3, 5], QUOTES: [6]}
     assert group.last.seq == 9
     assert [message.seq for message, _ in group.unreadable] == [9]
