@@ -4,6 +4,8 @@
 setup:
 	@./setup.sh
 
+# A new home of the demo begins with three days of the past, unless the environment says otherwise.
+demo: export TAPEHOUSE_SIMULATOR__HISTORY_DAYS ?= 3
 demo: setup
 	@exec .venv/bin/tapehouse up $(ARGS)
 

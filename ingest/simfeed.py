@@ -1,7 +1,8 @@
 """The feed of the simulated venue: publishes each tick when its time has come.
 
 What was published and not yet checkpointed when a run was killed is emitted again, the same to the byte; from
-there on ticks are of now, so that a week of standstill is not caught up tick by tick.
+there on ticks are of now, so that a week of standstill is not caught up tick by tick. The history that a home
+may begin with is the exception: all of it is published, as fast as the stream takes it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from tapehouse import sharding
 from tapehouse.bus import Bus, State
-from tapehouse.clock import now_ns
+from tapehouse.clock import day_of, now_ns
 from tapehouse.health import Health
 from tapehouse.settings import Settings
 
@@ -33,7 +34,10 @@ _ORIGIN = Origin("trades", VENUE, "the simulator", {"format": "row"})
 
 
 def ahead(rate: int) -> int:
-    """Positions that a run at `rate` a second publishes beyond its saved checkpoint, at most."""
+    """Positions that a run at `rate` a second publishes beyond its saved checkpoint, at most.
+
+    The history has no such limit: nothing that happens later changes what is in it.
+    """
     return max(5_000, 4 * rate)
 
 
@@ -47,12 +51,14 @@ class SimFeed:
         self._unsettled: deque[tuple[int, int]] = deque()
         self._saved = 0
         self._saved_at = 0.0
+        self._seeding = ""
 
     async def run(self) -> None:
         """Publish until cancelled."""
         state = await self._bus.state()
         self._saved = await state.get(CHECKPOINT) or 0
-        simulator = Simulator(self._timeline())
+        timeline = self._timeline()
+        simulator = Simulator(timeline)
         position = self._saved
         loop = asyncio.get_running_loop()
         shards = await sharding.current(state)
@@ -60,8 +66,8 @@ class SimFeed:
             intake = Intake(publisher, Quarantine(self._bus), shards)
             while True:
                 began = loop.time()
-                limit = min(position + _STEP_POSITIONS, self._saved + ahead(self._settings.simulator.rate))
-                until = min(simulator.due(position, now_ns()), limit)
+                limit = max(timeline.history, self._saved + ahead(self._settings.simulator.rate))
+                until = min(simulator.due(position, now_ns()), limit, position + _STEP_POSITIONS)
                 if until > position:
                     await self._emit(simulator, intake, position, until)
                     position = until
@@ -82,14 +88,19 @@ class SimFeed:
             checkpoint=self._saved,
             bound=ahead(before.rate if before else asked.rate),
             now_ns=now_ns(),
+            history_days=asked.history_days,
         )
 
     async def _emit(self, simulator: Simulator, intake: Intake, position: int, until: int) -> None:
         batch = simulator.batch(position, until)
         ticket = -1
         if batch.rows:
+            came = int(batch.array("ts_recv")[-1])
+            past = until <= simulator.timeline.history
+            self._seeding = f"seeding history, {day_of(came)}" if past else ""
             ticket = await intake.put(batch, _ORIGIN)
-            self._health.wrote(batch.rows, int(batch.array("ts_recv")[-1]), 0)
+            # That the past is long ago is no lag.
+            self._health.wrote(batch.rows, now_ns() if past else came, 0)
         self._unsettled.append((ticket, until))
 
     async def _save(self, state: State, publisher: Publisher) -> None:
@@ -119,5 +130,5 @@ class SimFeed:
             if publisher.waits:
                 self._health.waiting(publisher.waits)
             else:
-                self._health.ready()
+                self._health.ready(self._seeding)
             await asyncio.sleep(_SAY_EVERY_S)

@@ -11,13 +11,20 @@ from tapehouse.errors import SettingsError, UsageError
 
 
 def open_timeline(
-    path: Path, profile: Profile, rate: int, *, checkpoint: int, bound: int, now_ns: int
+    path: Path,
+    profile: Profile,
+    rate: int,
+    *,
+    checkpoint: int,
+    bound: int,
+    now_ns: int,
+    history_days: int = 0,
 ) -> Timeline:
     """The timeline to emit from now on; it is on the disk when this returns.
 
     `checkpoint` is the position below which all is stored, `bound` how many positions beyond it may have been
-    published. Raises UsageError when the home was made with another profile, SettingsError when the file is
-    unreadable, or is missing though there is a checkpoint.
+    published after the history. `history_days` is of a new home alone. Raises UsageError when the home was made
+    with another profile, SettingsError when the file is unreadable, or is missing though there is a checkpoint.
     """
     known = load(path)
     if known is None:
@@ -26,7 +33,7 @@ def open_timeline(
                 f"{path}: expected the simulator's timeline, was absent, though {checkpoint} ticks are stored",
                 remedy="Put the file back, or start in a new home.",
             )
-        timeline = begin(profile, rate, now_ns)
+        timeline = begin(profile, rate, now_ns, history_days)
     else:
         _expect_same(path, known.profile, profile)
         timeline = resume(known, checkpoint, bound, now_ns, rate)

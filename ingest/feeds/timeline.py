@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.feeds.chance import fractions, key, words
-from tapehouse.clock import SECOND, Nanos, iso
+from tapehouse.clock import DAY, SECOND, Nanos, iso
 from tapehouse.errors import UsageError
 
 RATE_MAX = 1_000_000
@@ -22,6 +22,8 @@ SYMBOLS_MAX = 100_000
 SHARE_MAX = 0.5
 MARGIN = 2 * SECOND
 """How far the wall clock may be set back between two runs without harm."""
+HISTORY_RATE = 10
+"""Positions a second of the past: three days and today are about three million, published in seconds."""
 _BLOCK_MIN = 4_096
 _PARTS = 8
 _PACKET = 500_000
@@ -75,11 +77,14 @@ class Timeline:
 
     profile: Profile
     segments: tuple[Segment, ...]
+    history: int = 0
+    """The positions below are of the time before the home was made; a segment begins here."""
 
     def to_json(self) -> bytes:
         """As JSON, for `from_json`."""
         segments = [astuple(segment) for segment in self.segments]
-        return json.dumps({"version": 1, **asdict(self.profile), "segments": segments}, indent=1).encode()
+        values = {"version": 1, **asdict(self.profile), "history": self.history, "segments": segments}
+        return json.dumps(values, indent=1).encode()
 
     @staticmethod
     def from_json(text: bytes) -> Timeline:
@@ -89,12 +94,15 @@ class Timeline:
             if found.pop("version") != 1:
                 raise ValueError("expected version 1")
             segments = tuple(Segment(*map(int, segment)) for segment in found.pop("segments"))
-            timeline = Timeline(Profile(**found), segments)
+            history = int(found.pop("history", 0))
+            timeline = Timeline(Profile(**found), segments, history)
         except (AttributeError, KeyError, TypeError, UsageError) as reason:
             raise ValueError(f"expected a timeline: {reason}") from None
         firsts = [segment.first for segment in segments]
         if firsts[:1] != [0] or sorted(set(firsts)) != firsts:
             raise ValueError(f"expected segments that start at 0 and rise, was {firsts}")
+        if history not in firsts:
+            raise ValueError(f"expected a history that ends where a segment begins, was {history}")
         return timeline
 
     @property
@@ -172,18 +180,26 @@ class Timeline:
         return times
 
 
-def begin(profile: Profile, rate: int, now_ns: int) -> Timeline:
-    """The timeline of a new home."""
-    return Timeline(profile, (Segment(0, now_ns, rate),))
+def begin(profile: Profile, rate: int, now_ns: int, history_days: int = 0) -> Timeline:
+    """The timeline of a new home: `rate` positions a second from `now_ns` on.
+
+    With `history_days` it has a past at HISTORY_RATE too, from 00:00 UTC so many days ago to `now_ns`.
+    """
+    if not history_days:
+        return Timeline(profile, (Segment(0, now_ns, rate),))
+    past = Segment(0, (now_ns // DAY - history_days) * DAY, HISTORY_RATE)
+    history = Timeline(profile, (past,)).due(0, now_ns)
+    return Timeline(profile, (past, Segment(history, now_ns, rate)), history)
 
 
 def resume(timeline: Timeline, checkpoint: int, bound: int, now_ns: int, rate: int) -> Timeline:
     """The timeline to go on with after a stop or a kill.
 
-    All positions below `checkpoint` are stored, and none from `checkpoint + bound` on was published. What may
-    have been published lies below the switch: it keeps its content and is published again. From the switch
-    on a new segment begins at `now_ns`, so that the time between is not caught up. Raises UsageError when
-    the clock is more than a minute behind the last tick.
+    All positions below `checkpoint` are stored, and of those from the last segment's first on none from
+    `checkpoint + bound` on was published. What may have been published lies below the switch: it keeps its
+    content and is published again, and so does what is left of the history. From the switch on a new
+    segment begins at `now_ns`, so that the time between is not caught up. Raises UsageError when the clock is
+    more than a minute behind the last tick.
     """
     last = timeline.segments[-1]
     switch = min(checkpoint + bound, timeline.due(checkpoint, now_ns + MARGIN))

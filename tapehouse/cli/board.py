@@ -171,7 +171,7 @@ class Board:
                 f"{max(lags):.1f}" if lags else "",
                 f"{sum(report['quarantined'] for report in reports):,}",
             ]
-        waits = "; ".join(report["detail"] for report in reports if report["state"] == "waiting")
+        told = "; ".join(report["detail"] for report in reports if report["detail"])
         skews = [
             f"clock {report['skew_ms']:+,.1f} ms, {report['gaps']:,} open gaps"
             for report in reports
@@ -184,7 +184,7 @@ class Board:
             part.address,
             *numbers,
             str(part.restarts),
-            part.detail or waits or "; ".join(skews),
+            part.detail or told or "; ".join(skews),
         ]
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -204,3 +205,46 @@ def test_kills_lose_nothing_and_contradict_nothing(data: st.DataObject) -> None:
     by_key: dict[tuple[object, object], tuple[object, ...]] = {}
     for symbol, seq, ts_event, *values in published:
         assert by_key.setdefault((symbol, seq), (ts_event, *values)) == (ts_event, *values)
+
+
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_kills_while_a_history_is_published_change_nothing_in_it(data: st.DataObject) -> None:
+    """As the feed does: without a limit up to the end of the history, by the bound from there on."""
+    bound, rates = 700, st.sampled_from((1, 1_000, 40_000))
+    now = NOW // DAY * DAY + data.draw(st.integers(0, HOUR))
+    profile = Profile(symbols=30, late=0.1, duplicates=0.1)
+    first = timeline = begin(profile, data.draw(rates), now, 1)
+    # Positions far below the end are like any others: the kills are put around it.
+    checkpoint = start = first.history - 6_000
+    published: set[Tick] = set()
+    for _ in range(data.draw(st.integers(1, 4))):
+        sim = Simulator(timeline)
+        now += data.draw(st.integers(0, 5 * SECOND))
+        limit = min(max(timeline.history, checkpoint + bound), sim.due(checkpoint, now))
+        reached = data.draw(st.integers(checkpoint, limit))
+        published.update(ticks(sim.batch(checkpoint, reached)))
+        # The bound counts from what was saved before the run's last tick, the history needs none.
+        low = max(checkpoint, reached - bound) if reached > timeline.history else checkpoint
+        checkpoint = data.draw(st.integers(low, reached))
+        now += data.draw(st.sampled_from((0, SECOND, DAY)))
+        timeline = resume(timeline, checkpoint, bound, now, data.draw(rates))
+    last = Simulator(timeline)
+    end = timeline.segments[-1].first + 1_000
+    published.update(ticks(last.batch(checkpoint, end)))
+    assert published == set(ticks(last.batch(start, end)))
+    assert ticks(last.batch(start, first.history)) == ticks(Simulator(first).batch(start, first.history))
+
+
+def test_a_history_goes_over_into_live_ticks_without_a_hole() -> None:
+    first = begin(Profile(symbols=30, late=0.1, duplicates=0), 1_000, NOW, 1)
+    start, stop = first.history - 20_000, first.history + 20_000
+    batch = Simulator(first).batch(start, stop)
+    assert not faults(batch, NOW + 60 * SECOND)
+    found = set(ticks(batch))
+    assert len(found) == batch.rows
+    punctual = Simulator(replace(first, profile=replace(first.profile, late=0.0)))
+    # What was late before the start or is withheld behind the stop is the same in kind on both sides.
+    whole = {tick[:3] for tick in ticks(punctual.batch(start + 3_000, stop - 3_000))}
+    assert whole <= {tick[:3] for tick in found}
+    assert sum(tick[2] < NOW for tick in whole) == 17_000  # type: ignore[operator]

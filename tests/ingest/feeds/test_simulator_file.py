@@ -10,8 +10,18 @@ from tapehouse.errors import SettingsError, UsageError
 NOW = 1_723_161_600_000_000_000
 
 
-def opened(path: Path, profile: Profile, *, checkpoint: int = 0, now_ns: int = NOW) -> Timeline:
-    return open_timeline(path, profile, 1_000, checkpoint=checkpoint, bound=5_000, now_ns=now_ns)
+def opened(
+    path: Path, profile: Profile, *, checkpoint: int = 0, now_ns: int = NOW, history_days: int = 0
+) -> Timeline:
+    return open_timeline(
+        path,
+        profile,
+        1_000,
+        checkpoint=checkpoint,
+        bound=5_000,
+        now_ns=now_ns,
+        history_days=history_days,
+    )
 
 
 def test_a_new_home_begins_at_position_0(tmp_path: Path) -> None:
@@ -27,6 +37,14 @@ def test_a_known_home_goes_on(tmp_path: Path) -> None:
     timeline = opened(path, Profile(), checkpoint=70_000, now_ns=NOW + DAY)
     assert timeline.segments == (Segment(0, NOW, 1_000), Segment(75_000, NOW + DAY, 1_000))
     assert load(path) == timeline
+
+
+def test_a_history_is_what_a_home_is_born_with(tmp_path: Path) -> None:
+    born = opened(tmp_path / "with.json", Profile(), history_days=2)
+    assert born.history > 0
+    assert opened(tmp_path / "with.json", Profile(), checkpoint=5, history_days=0).history == born.history
+    opened(tmp_path / "without.json", Profile())
+    assert opened(tmp_path / "without.json", Profile(), checkpoint=5, history_days=2).history == 0
 
 
 def test_another_profile_is_refused(tmp_path: Path) -> None:

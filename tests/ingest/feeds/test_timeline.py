@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.feeds.timeline import MARGIN, Profile, Segment, Timeline, begin, resume
+from ingest.feeds.timeline import HISTORY_RATE, MARGIN, Profile, Segment, Timeline, begin, resume
 from tapehouse.clock import DAY, MILLISECOND, SECOND
 from tapehouse.errors import UsageError
 
@@ -59,8 +59,9 @@ def test_due_is_the_first_position_received_later(rate: int, position: int, late
     assert due == position or received(due - 1) <= NOW + later
 
 
-def test_json_and_back() -> None:
-    timeline = resume(begin(Profile(seed=5, ties=0.1), 10, NOW), 1_000, 100, NOW + DAY, 20)
+@pytest.mark.parametrize("history_days", [0, 2])
+def test_json_and_back(history_days: int) -> None:
+    timeline = resume(begin(Profile(seed=5, ties=0.1), 10, NOW, history_days), 1_000, 100, NOW + DAY, 20)
     assert Timeline.from_json(timeline.to_json()) == timeline
 
 
@@ -75,6 +76,7 @@ def test_json_and_back() -> None:
         b'{"version":1,"segments":[[1,0,1]]}',
         b'{"version":1,"segments":[[0,0,0]]}',
         b'{"version":1,"segments":[[0,0,1]],"odd":1}',
+        b'{"version":1,"segments":[[0,0,1]],"history":1}',
         b"\xff",
     ],
 )
@@ -132,3 +134,41 @@ def test_a_clock_far_behind_is_refused() -> None:
     timeline = begin(Profile(), 1_000, NOW)
     with pytest.raises(UsageError, match="clock: expected a time from 2024-08-09T00:"):
         resume(timeline, 1_000_000, 10, NOW + SECOND, 1_000)
+
+
+@given(st.integers(1, 30), st.integers(0, DAY - 1), RATES)
+@settings(max_examples=30, deadline=None)
+def test_a_history_begins_at_midnight_and_ends_where_the_live_ticks_begin(
+    days: int, since_midnight: int, rate: int
+) -> None:
+    midnight = NOW // DAY * DAY
+    now = midnight + since_midnight
+    timeline = begin(Profile(), rate, now, days)
+    past, live = timeline.segments
+    assert past == Segment(0, midnight - days * DAY, HISTORY_RATE)
+    assert live == Segment(timeline.history, now, rate)
+    assert abs(timeline.history - (days * DAY + since_midnight) * HISTORY_RATE / SECOND) <= HISTORY_RATE
+    assert timeline.due(0, now) == timeline.history
+    block = timeline.history // timeline.profile.block
+    around = [timeline.block_times(number) for number in range(max(block - 1, 0), block + 2)]
+    times = np.concatenate(around)
+    assert (np.diff(times) >= 0).all()
+    at = timeline.history - max(block - 1, 0) * timeline.profile.block
+    assert (times[:at] < now).all()
+    assert (times[at:] >= now).all()
+    assert timeline.block_times(0)[0] == midnight - days * DAY
+
+
+@given(st.data())
+@settings(max_examples=50, deadline=None)
+def test_a_history_stays_whole_whenever_it_is_cut_off(data: st.DataObject) -> None:
+    timeline = whole = begin(Profile(), 1_000, NOW, 3)
+    checkpoint, now = 0, NOW
+    for _ in range(data.draw(st.integers(1, 4))):
+        checkpoint = data.draw(st.integers(checkpoint, whole.history + 10_000))
+        now += data.draw(st.integers(0, 3 * DAY))
+        timeline = resume(timeline, checkpoint, 5_000, now, data.draw(RATES))
+        assert timeline.history == whole.history
+        assert timeline.segments[0] == whole.segments[0]
+        assert timeline.segments[1].first == whole.history
+        assert timeline.due(checkpoint, now) >= whole.history
