@@ -18,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import KeyWrongLastSequenceError
 
 from tapehouse.bus import State
+from tapehouse.errors import ConnectError
 
 _log = structlog.get_logger()
 
@@ -73,6 +74,18 @@ class Lease:
             await asyncio.gather(self._renewal, return_exceptions=True)
         if not self.lost.is_set():
             await self._give_back()
+
+    async def hold(self) -> None:
+        """Move the key now: whoever returns from this had the lease when it was called.
+
+        Raises ConnectError where it is lost.
+        """
+        if self.lost.is_set() or not await self._move():
+            self.lost.set()
+            raise ConnectError(
+                f"{self._key}: the lease was lost",
+                remedy="NATS was away for the length of the lease, or another has it. Try again.",
+            )
 
     async def _give_back(self) -> None:
         """So that the next owner need not wait for our lease to run out; also what was claimed while cut off."""
