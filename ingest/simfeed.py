@@ -60,6 +60,7 @@ class SimFeed:
         timeline = self._timeline()
         simulator = Simulator(timeline)
         position = self._saved
+        self._seeding = "seeding history" if position < timeline.history else ""
         loop = asyncio.get_running_loop()
         shards = await sharding.current(state)
         async with Publisher(self._bus) as publisher, self._saying(publisher):

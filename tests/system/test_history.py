@@ -1,0 +1,94 @@
+"""A simulated venue whose home begins in the past, and whose feed is killed while it publishes that."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import polars as pl
+
+from ingest.applied import until_written, wait_queryable
+from ingest.feeds.simulator import Simulator
+from ingest.feeds.simulator_file import load as load_timeline
+from ingest.feeds.simulator_file import save
+from ingest.feeds.timeline import Profile, Segment, Timeline
+from ingest.simfeed import CHECKPOINT, TIMELINE
+from tapehouse.bus import Bus
+from tapehouse.clock import DAY, SECOND, iso, now_ns
+from tapehouse.health import heartbeat
+from tapehouse.questdb import QuestReader
+from tapehouse.settings import Settings, load
+from tests.system.up import Up
+from tests.waiting import DEADLINE_S, until
+
+_RATE = 3
+_COLUMNS = ("seq", "ts_event", "price", "size", "side")
+
+
+async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_middle(up: Up) -> None:
+    settings = load(up.home)
+    born = _born(settings)
+    save(up.home / TIMELINE, born)
+    async with Bus.opened(settings, "admin") as bus:
+        state = await bus.state()
+        began = (await bus.js.stream_info("TICKS")).state.last_seq
+
+        async def some_published() -> bool:
+            return (await bus.js.stream_info("TICKS")).state.last_seq > began + 5
+
+        async def live() -> bool:
+            return (await state.get(CHECKPOINT) or 0) > born.history + 1_000
+
+        heard = asyncio.create_task(heartbeat(settings, "feed.sim", DEADLINE_S))
+        killed = up.start("run", "sim")
+        assert (await heard)["detail"].startswith("seeding history")
+        await until(some_published, "the first of the history")
+        killed.kill()
+        await asyncio.to_thread(killed.communicate)
+        assert (await state.get(CHECKPOINT) or 0) < born.history, "expected a kill in the middle"
+        assert (await bus.js.stream_info("TICKS")).state.last_seq - began < born.history / 5_000
+
+        again = up.start("run", "sim")
+        await until(live, "live ticks after the history")
+        again.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(again.communicate)
+        await until_written(bus, state, (await bus.js.stream_info("TICKS")).state.last_seq, DEADLINE_S)
+    now = load_timeline(up.home / TIMELINE)
+    assert now is not None
+    assert now.history == born.history
+    with QuestReader(settings.questdb) as reader:
+        await asyncio.to_thread(wait_queryable, reader, {"trades"})
+        rows = reader.fetch(
+            "SELECT symbol, count(), count_distinct(seq), sum(seq), sum(side) FROM trades "
+            f"WHERE venue = 'sim' AND ts_event < '{iso(now.segments[1].epoch_ns)}'"
+        )
+    expected = _history(born)
+    each = expected.group_by("symbol").agg(
+        pl.len(), ids=pl.col("seq").n_unique(), seqs=pl.col("seq").sum(), sides=pl.col("side").sum()
+    )
+    assert sorted(rows) == sorted(each.rows())
+    for symbol in ("BTCUSDT", "DOGEUSDT"):
+        span = (iso(born.segments[0].epoch_ns), iso(now.segments[1].epoch_ns))
+        found = up.query("trades", symbol, "sim", *span)
+        one = expected.filter(pl.col("symbol") == symbol).select(_COLUMNS).sort("seq")
+        stored = found.select(_COLUMNS).with_columns(pl.col("ts_event").cast(pl.Int64)).sort("seq")
+        assert stored.rows() == one.rows()
+
+
+def _born(settings: Settings) -> Timeline:
+    """As `begin` makes it, with fewer ticks a second."""
+    asked = settings.simulator
+    profile = Profile(seed=asked.seed, symbols=asked.symbols, late=asked.late, duplicates=asked.duplicate)
+    now = now_ns()
+    past = Segment(0, (now // DAY - 1) * DAY, _RATE)
+    history = Timeline(profile, (past,)).due(0, now)
+    assert history >= DAY // SECOND * _RATE
+    return Timeline(profile, (past, Segment(history, now, asked.rate)), history)
+
+
+def _history(born: Timeline) -> pl.DataFrame:
+    """The ticks of the history, each once; late ones come some positions behind its end."""
+    batch = Simulator(born).batch(0, born.history + 1_000)
+    columns = {name: pl.Series(batch.array(name)) for name in _COLUMNS}
+    ticks = pl.DataFrame({"symbol": batch.strings("symbol").to_list(), **columns})
+    return ticks.filter(pl.col("ts_event") < born.segments[1].epoch_ns).unique(["symbol", "seq"])
