@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -132,9 +133,13 @@ def _rows(*batches: Batch) -> list[Row]:
     return [row for one in batches for row in expected(one)]
 
 
+def _below(day: str, rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["ts_event"] < parse_ns(day)]
+
+
 def _before(day: str, *batches: Batch) -> list[Row]:
     """The rows of batches before a day."""
-    return by_key([row for row in _rows(*batches) if row["ts_event"] < parse_ns(day)], batches[0].kind)
+    return by_key(_below(day, _rows(*batches)), batches[0].kind)
 
 
 def _since(day: str, *batches: Batch) -> list[Row]:
@@ -188,7 +193,7 @@ async def test_a_seal_set_while_ticks_of_its_day_pour_in_loses_none_and_lets_non
             return publisher.last_seq
 
     def sealed_rows(day: str) -> list[Row]:
-        return [row for row in _hot(reader, TRADES, venue) if row["ts_event"] < parse_ns(day)]
+        return _below(day, _hot(reader, TRADES, venue))
 
     pouring = asyncio.create_task(pour())
     counts = {}
@@ -208,6 +213,40 @@ async def test_a_seal_set_while_ticks_of_its_day_pour_in_loses_none_and_lets_non
     late = _rows(*await _late(admin))
     assert by_key(_hot(reader, TRADES, venue) + late, TRADES) == expected(*batches)
     assert len(_hot(reader, TRADES, venue)) + len(late) == sum(one.rows for one in batches)
+    # Marks that were opened for rows that the seal then diverted do not stay open.
+    assert not any([(await state.get(mark_key("trades", day, 0)))[2] for day in (_ONE, _TWO, _THREE)])
+
+
+async def test_writers_cancelled_at_any_moment_keep_to_what_was_confirmed_and_store_late_rows_once(
+    settings: Settings, admin: Bus, state: State, reader: QuestReader, venue: str
+) -> None:
+    chance = random.Random(5)
+    settings = _with(settings, commit_bytes=10_000)
+    batches = [_batch(TRADES, 30, number, venue) for number in range(120)]
+    counts: dict[str, int] = {}
+    starts = 0
+    for day, lot in (("", batches[:40]), (_TWO, batches[40:80]), (_THREE, batches[80:])):
+        seq = await _publish(admin, *lot)
+        confirmed, floor = "", 0
+        while floor < seq or confirmed != day:
+            async with _writing(settings):
+                await asyncio.sleep(chance.random() * 0.1 * (1 + starts / 30))
+                if day:
+                    await state.put(SEAL, {"trades": day})
+                await asyncio.sleep(chance.random() * 0.1 * (1 + starts / 30))
+            confirmed = (await state.get(confirmed_key(0)) or {}).get("trades", "")
+            if confirmed and confirmed not in counts:
+                counts[confirmed] = len(_below(confirmed, _hot(reader, TRADES, venue)))
+            floor, starts = (await state.get("floor.0") or {"seq": 0})["seq"], starts + 1
+            assert starts < 300, floor
+    assert counts.keys() == {_TWO, _THREE}
+    for day, count in counts.items():
+        assert len(_below(day, _hot(reader, TRADES, venue))) == count
+    late = _rows(*await _late(admin))
+    assert len({row["seq"] for row in late}) == len(late)
+    hot_seqs = {row["seq"] for row in _hot(reader, TRADES, venue)}
+    both = _hot(reader, TRADES, venue) + [row for row in late if row["seq"] not in hot_seqs]
+    assert by_key(both, TRADES) == expected(*batches)
 
 
 class Gate:
