@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.book import Book
 from tapehouse.clock import DAY
-from tapehouse.model import DEPTH
+from tapehouse.model import DEPTH, NULL_LONG
 
 WAITING = 50_000
 """Updates of a symbol that wait for a snapshot, at most; the oldest are let go."""

@@ -6,17 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tapehouse.batch import Batch, Strings
 from tapehouse.clock import iso
 from tapehouse.errors import ConflictError
 from tapehouse.model import ACCOUNT_TRADES, QUOTES, TRADES
-from tapehouse.questdb import TIME, QuestReader
+from tapehouse.questdb import QuestReader
+from tapehouse.tabular import as_frame
 
 Mask = NDArray[np.bool_]
-_DECIMAL = pa.decimal128(38, 18)
 
 
 @dataclass(frozen=True)
@@ -111,25 +110,3 @@ def _conflict(venue: str, symbol: str, ts_ns: int) -> ConflictError:
         symbol=symbol,
         ts_event=ts_ns,
     )
-
-
-def as_frame(batch: Batch, names: list[str]) -> pl.DataFrame:
-    """Columns of a batch as the reader gives them: times as Datetime(ns, UTC), absent doubles as null."""
-    columns = []
-    for name in names:
-        data = batch.columns[name]
-        if isinstance(data, Strings):
-            lookup = pl.Series(name, data.values, pl.String)
-            codes = pl.Series(np.where(data.codes < 0, 0, data.codes).astype(np.uint32))
-            null = pl.Series(data.codes < 0)
-            column = lookup.gather(codes) if data.values else pl.Series(name, [None] * batch.rows, pl.String)
-            columns.append(pl.select(pl.when(~null).then(column).alias(name)).to_series())
-        elif batch.kind.column(name).type == "decimal":
-            assert isinstance(data, np.ndarray)
-            buffers = [None, pa.py_buffer(np.ascontiguousarray(data).view(np.uint8))]
-            columns.append(pl.Series(name, pa.Array.from_buffers(_DECIMAL, batch.rows, buffers)))
-        else:
-            assert isinstance(data, np.ndarray)
-            column = pl.Series(name, np.ascontiguousarray(data), nan_to_null=True)
-            columns.append(column.cast(TIME) if batch.kind.column(name).type == "time" else column)
-    return pl.DataFrame(columns)

@@ -16,11 +16,10 @@ from ingest.feeds.parsed import Parsed
 from ingest.feeds.rest import Rest
 from ingest.feeds.venue import Stream, Venue, Wanted
 from ingest.tracks import Tracks
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, Strings
 from tapehouse.clock import SECOND, now_ns
 from tapehouse.errors import ConnectError
-from tapehouse.model import GAPS
+from tapehouse.model import GAPS, NULL_LONG
 from tapehouse.settings import Feed
 
 _LOOK_S = 0.2

@@ -10,10 +10,9 @@ import numpy as np
 
 from ingest.continuity import Chain, Hole, Rising, Track
 from ingest.numbering import by_symbol
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch
 from tapehouse.clock import Nanos
-from tapehouse.model import DEPTH
+from tapehouse.model import DEPTH, NULL_LONG
 
 
 @dataclass(frozen=True)

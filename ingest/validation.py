@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.clock import MAX_TS, MINUTE
-from tapehouse.model import Column
-
-NULL_LONG = -(2**63)
-"""An absent value in a nullable column of longs, as in QuestDB."""
+from tapehouse.model import NULL_LONG, Column
 
 
 def faults(batch: Batch, now_ns: int) -> dict[int, str]:

@@ -54,6 +54,8 @@ NO_BAR = Flags.CANCELLED | Flags.NOT_IN_BARS
 PRICE_MAX = 1e12
 SIZE_MAX = 1e15
 SEQ_MAX = 2**63 - 2
+NULL_LONG = -(2**63)
+"""An absent value in a nullable column of longs, as in QuestDB."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import psycopg
 from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.model import ACCOUNT_TRADES, NO_BAR, Column, Kind
 from tapehouse.settings import QuestDB
+from tapehouse.tabular import TIME
 
 PAGE_ROWS = 50_000
 # What makes a bar of rows of trades, and of smaller bars; the materialized views use the same.
@@ -26,7 +27,6 @@ _OF_BARS = """arg_min(open, seq_first) AS open, max(high) AS high, min(low) AS l
     min(seq_first) AS seq_first, max(seq_last) AS seq_last
     FROM {view} WHERE"""
 _BAR_SOURCES = {"15s": "trades", "30s": "trades", "1d": "bars_1d", "1w": "bars_1d", "1M": "bars_1d"}
-TIME = pl.Datetime("ns", "UTC")
 _POLARS: dict[str, Any] = {
     "time": pl.Int64,
     "symbol": pl.String,

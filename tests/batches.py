@@ -8,10 +8,9 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, ColumnData, Lists, Strings
 from tapehouse.clock import DAY, parse_ns
-from tapehouse.model import DEPTH, TICKS, Column, Kind
+from tapehouse.model import DEPTH, NULL_LONG, TICKS, Column, Kind
 
 NAMES = ("BTCUSDT", "a", "X.Y Z*>", "ÄÖ☃", "𝄞", "=", "long" * 50, "%2E")
 DECIMAL_MAX = 10**38 - 1

@@ -5,9 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, Lists, Strings
-from tapehouse.model import Kind
+from tapehouse.model import NULL_LONG, Kind
 from tapehouse.questdb import QuestReader
 
 Row = dict[str, Any]

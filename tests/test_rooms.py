@@ -42,7 +42,7 @@ def test_a_room_imports_the_kernel_and_itself_alone(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in _FILES if not path.is_relative_to(_JOINS)], ids=str)
 def test_only_the_command_line_imports_the_command_line(path: Path) -> None:
     assert (
-        not [name for name in _imported(path) if name.startswith("tapehouse.cli")]
+        not [name for name in _imported(path) if f"{name}.".startswith("tapehouse.cli.")]
         or path.name == "__main__.py"
     )
 

@@ -12,8 +12,9 @@ import polars as pl
 from gateway.query import Query
 from tapehouse.clock import INTERVALS, Interval, now_ns
 from tapehouse.model import BARS, GAPS, KINDS, NO_BAR
-from tapehouse.questdb import TIME, QuestReader, bar_source, frame, made_of
+from tapehouse.questdb import QuestReader, bar_source, frame, made_of
 from tapehouse.settings import QuestDB
+from tapehouse.tabular import TIME
 
 
 class QuestStore:

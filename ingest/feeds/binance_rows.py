@@ -19,10 +19,9 @@ import numpy as np
 
 from ingest.feeds.fields import Fault, doubles, ends, expect_types, longs, names, shown, truths
 from ingest.feeds.levels import levels
-from ingest.validation import NULL_LONG
 from tapehouse.batch import ColumnData, Strings
 from tapehouse.clock import MAX_TS, MICROSECOND, MILLISECOND, Nanos
-from tapehouse.model import DEPTH, PRICE_MAX, QUOTES, SIZE_MAX, TRADES, Flags, Kind
+from tapehouse.model import DEPTH, NULL_LONG, PRICE_MAX, QUOTES, SIZE_MAX, TRADES, Flags, Kind
 
 Columns = dict[str, ColumnData]
 Bodies = Sequence[dict[str, Any]]

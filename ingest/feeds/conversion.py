@@ -16,10 +16,9 @@ from ingest.feeds import decimals
 from ingest.feeds.arrow import encode
 from ingest.feeds.blocks import UNREADABLE, Levels, Values
 from ingest.feeds.times import DIGITS, Reading, to_ns
-from ingest.validation import NULL_LONG
 from tapehouse.batch import ColumnData, Lists, Strings
 from tapehouse.clock import MAX_TS, iso
-from tapehouse.model import Column
+from tapehouse.model import NULL_LONG, Column
 
 Mask = NDArray[np.bool_]
 

@@ -12,9 +12,9 @@ import orjson
 from ingest.feeds.dialect import Past, Recorded
 from ingest.feeds.rendering import decimal, rows_of
 from ingest.feeds.venue import Stream
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch
 from tapehouse.clock import MILLISECOND
+from tapehouse.model import NULL_LONG
 
 _KINDS = {"trade": "trades", "bookTicker": "quotes", "depth": "depth"}
 _STREAM = re.compile(rb'\{"stream":"([^"@]+)@([a-zA-Z]+)')

@@ -15,11 +15,10 @@ from ingest.feeds.dialect import Dialect, Recorded
 from ingest.feeds.dialects import DIALECTS
 from ingest.feeds.venue import Stream
 from ingest.feeds.venues import VENUES
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, ColumnData, Lists, Strings
 from tapehouse.clock import parse_ns
 from tapehouse.errors import SourceError, UsageError
-from tapehouse.model import DEPTH, QUOTES, TRADES, Kind
+from tapehouse.model import DEPTH, NULL_LONG, QUOTES, TRADES, Kind
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import QuestDB
 

@@ -25,8 +25,8 @@ from tapehouse.drill import ticks
 from tapehouse.drill.source import Expected
 from tapehouse.drill.stand import StackVictim, Stand
 from tapehouse.model import TRADES
-from tapehouse.questdb import TIME
 from tapehouse.stack.ports import LOOPBACK
+from tapehouse.tabular import TIME
 
 _FIRST_DAY = 19_000 * DAY
 _DAYS_EACH = 7

@@ -25,7 +25,7 @@ from tapehouse.drill.source import Expected, Source
 from tapehouse.drill.stand import StackVictim, Stand
 from tapehouse.errors import TapehouseError
 from tapehouse.model import TRADES
-from tapehouse.questdb import TIME
+from tapehouse.tabular import TIME
 
 _FIRST_DAY = 18_262 * DAY
 _DAYS_EACH = 7

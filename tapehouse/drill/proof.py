@@ -10,7 +10,8 @@ import polars as pl
 from tapehouse.clock import INTERVALS, MAX_TS
 from tapehouse.drill.source import Expected
 from tapehouse.model import BARS, NO_BAR, TRADES
-from tapehouse.questdb import TIME, QuestReader, frame
+from tapehouse.questdb import QuestReader, frame
+from tapehouse.tabular import TIME
 
 _VIEWS = {"bars_1m": "1m", "bars_1d": "1d"}
 _SUMS = ("volume", "turnover", "buy_volume")

@@ -9,7 +9,7 @@ import polars as pl
 
 from tapehouse.clock import HOUR, MICROSECOND, SECOND
 from tapehouse.model import TRADES
-from tapehouse.questdb import TIME
+from tapehouse.tabular import TIME
 
 _SYMBOLS = 8
 _FROM = 23 * HOUR

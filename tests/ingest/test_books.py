@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ingest.books import Books
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.clock import MINUTE, parse_ns
-from tapehouse.model import DEPTH
+from tapehouse.model import DEPTH, NULL_LONG
 
 MIDNIGHT = parse_ns("2024-08-09")
 Row = tuple[bool, int, int, int, list[float], list[float]]

@@ -11,11 +11,10 @@ import pytest
 from ingest.feeds import replay_binance
 from ingest.feeds.binance_venue import Binance
 from ingest.feeds.dialect import Recorded
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.book import Book
 from tapehouse.clock import MINUTE, SECOND, parse_ns
-from tapehouse.model import DEPTH
+from tapehouse.model import DEPTH, NULL_LONG
 from tapehouse.settings import Feed, Settings
 from tests.broker import Broker
 from tests.ingest.live import Live, live, market

@@ -10,10 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.validation import NULL_LONG, faults
+from ingest.validation import faults
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.clock import MAX_TS, MINUTE
-from tapehouse.model import ACCOUNT_TRADES, DEPTH, GAPS, PRICE_MAX, QUOTES, SEQ_MAX, SIZE_MAX, TRADES, Kind
+from tapehouse.model import (
+    ACCOUNT_TRADES,
+    DEPTH,
+    GAPS,
+    NULL_LONG,
+    PRICE_MAX,
+    QUOTES,
+    SEQ_MAX,
+    SIZE_MAX,
+    TRADES,
+    Kind,
+)
 from tests.batches import SPAN, START, batch, batches
 
 NOW = START + SPAN

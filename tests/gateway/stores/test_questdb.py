@@ -21,7 +21,8 @@ from tapehouse.batch import Batch, Strings
 from tapehouse.clock import DAY, HOUR, INTERVALS, MAX_TS, MINUTE, SECOND, now_ns, parse_ns
 from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.model import ACCOUNT_TRADES, BARS, DEPTH, GAPS, NO_BAR, QUOTES, TRADES
-from tapehouse.questdb import TIME, QuestReader
+from tapehouse.questdb import QuestReader
+from tapehouse.tabular import TIME
 from tests.batches import batch, decimals
 from tests.conftest import Platform
 

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from ingest.feeds.binance import HELD, Parser
 from ingest.feeds.parsed import Message, Parsed
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Batch
 from tapehouse.clock import MICROSECOND, MILLISECOND
 from tapehouse.errors import UsageError
-from tapehouse.model import Flags
+from tapehouse.model import NULL_LONG, Flags
 from tapehouse.wire import pack
 
 CAPTURES = Path(__file__).parents[4] / "shared" / "data" / "binance_raw_2024"

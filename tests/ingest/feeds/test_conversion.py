@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from ingest.feeds.conversion import Faults, absent, convert
 from ingest.feeds.times import Reading
-from ingest.validation import NULL_LONG
 from tapehouse.batch import Strings
-from tapehouse.model import DEPTH, QUOTES, TRADES, Column, Kind
+from tapehouse.model import DEPTH, NULL_LONG, QUOTES, TRADES, Column, Kind
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 WHOLE = re.compile(r"[+-]?\d+(\.0+)?", re.ASCII)

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 
 from ingest.feeds import lines as line_reader
 from ingest.feeds.files import open_source
-from ingest.validation import NULL_LONG
 from tapehouse.errors import SourceError, TapehouseError, UsageError
-from tapehouse.model import ACCOUNT_TRADES, DEPTH, QUOTES, TRADES
+from tapehouse.model import ACCOUNT_TRADES, DEPTH, NULL_LONG, QUOTES, TRADES
 
 from .conftest import Reading, outcome_of
 
