@@ -65,6 +65,11 @@ def test_json_and_back(history_days: int) -> None:
     assert Timeline.from_json(timeline.to_json()) == timeline
 
 
+def test_a_file_without_a_history_has_none() -> None:
+    text = b'{"version":1,"seed":5,"segments":[[0,7,1]]}'
+    assert Timeline.from_json(text) == Timeline(Profile(seed=5), (Segment(0, 7, 1),))
+
+
 @pytest.mark.parametrize(
     "text",
     [
