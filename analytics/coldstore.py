@@ -6,13 +6,14 @@ another mirror are dropped when one begins: whoever has lost the lease finds tha
 
 from __future__ import annotations
 
+import asyncio
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from analytics import fingerprint
 from analytics.fingerprint import Fingerprint
-from analytics.storage import insertion, read_as, selection
+from analytics.storage import from_file, insertion, selection
 from tapehouse.clickhouse import ClickHouseClient
 from tapehouse.errors import TapehouseError
 from tapehouse.model import Kind
@@ -42,33 +43,32 @@ class ColdStore:
         )
         names = [name for (name,) in found]
         for name in names:
-            self._drop(name)
+            self.client.command(f"DROP TABLE IF EXISTS {name}{self._on} SYNC")
         return names
 
-    @contextmanager
-    def staging(self, kind: Kind, day: str, engine: str = "") -> Iterator[str]:
-        """An empty table for a day of a kind, dropped at the end; with the columns of the kind's table.
-
-        `engine` is another one than that table's, with the rest of its definition.
-        """
-        name = f"{_MARK}{kind.name}_{day.replace('-', '')}_{secrets.token_hex(4)}"
-        local = self._local(name)
-        self.client.command(f"CREATE TABLE {local}{self._on} AS {self._local(kind.name)} {engine}")
+    @asynccontextmanager
+    async def staged(self, kind: Kind, day: str) -> AsyncIterator[str]:
+        """An empty table like that of a kind for one day of it, dropped at the end."""
+        name = await asyncio.to_thread(
+            self._create, kind, day.replace("-", ""), f"AS {self._local(kind.name)}"
+        )
         try:
-            if self._cluster:
-                self.client.command(
-                    f"CREATE TABLE {name}{self._on} AS {local} "
-                    f"ENGINE = Distributed('{self._cluster}', '{self._database}', '{local}', rand())"
-                )
             yield name
         finally:
-            self._drop(name)
-            if self._cluster:
-                self._drop(local)
+            await asyncio.to_thread(self._drop, name)
+
+    @asynccontextmanager
+    async def table(self, kind: Kind, label: str, definition: str) -> AsyncIterator[str]:
+        """An empty table of another kind, dropped at the end: its columns and its engine are the definition."""
+        name = await asyncio.to_thread(self._create, kind, label, definition)
+        try:
+            yield name
+        finally:
+            await asyncio.to_thread(self._drop, name)
 
     def insert(self, kind: Kind, table: str, parquet: bytes) -> None:
         """Add the rows of a Parquet file with the kind's columns to a staging table."""
-        self.client.insert(f"{insertion(kind, table)} {selection(kind, _input(kind))}", parquet)
+        self.client.insert(f"{insertion(kind, table)} {selection(kind, from_file(kind))}", parquet)
 
     def fingerprint(self, kind: Kind, table: str, day: str | None = None) -> Fingerprint:
         """Of a whole table, or of one day of it."""
@@ -91,7 +91,7 @@ class ColdStore:
         """By day: rows, and bytes on the disk."""
         source = f"clusterAllReplicas('{self._cluster}', system.parts)" if self._cluster else "system.parts"
         found = self.client.fetch(
-            f"SELECT partition, sum(rows), sum(bytes_on_disk) FROM {source} "  # noqa: S608
+            f"SELECT partition, sum(rows), sum(bytes_on_disk) FROM {source} "
             "WHERE active AND database = {database:String} AND table = {table:String} GROUP BY partition",
             {"database": self._database, "table": self._local(kind.name)},
         )
@@ -102,12 +102,19 @@ class ColdStore:
     def _local(self, table: str) -> str:
         return f"{table}_local" if self._cluster else table
 
+    def _create(self, kind: Kind, label: str, definition: str) -> str:
+        name = f"{_MARK}{kind.name}_{label}_{secrets.token_hex(4)}"
+        self.client.command(f"CREATE TABLE {self._local(name)}{self._on} {definition}")
+        if self._cluster:
+            self.client.command(
+                f"CREATE TABLE {name}{self._on} AS {self._local(name)} "
+                f"ENGINE = Distributed('{self._cluster}', '{self._database}', '{self._local(name)}', rand())"
+            )
+        return name
+
     def _drop(self, name: str) -> None:
-        self.client.command(f"DROP TABLE IF EXISTS {name}{self._on} SYNC")
-
-
-def _input(kind: Kind) -> str:
-    return f"input('{read_as(kind)}')".replace("'UTC'", r"\'UTC\'")
+        for table in {name, self._local(name)}:
+            self.client.command(f"DROP TABLE IF EXISTS {table}{self._on} SYNC")
 
 
 def _of_day(kind: Kind) -> str:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import polars as pl
@@ -64,7 +63,7 @@ class Copier:
             await asyncio.to_thread(hot.reader.wait_applied, kind.name)
             most = self._settings.mirror.slice_rows
             slices = await asyncio.to_thread(hot.slices, kind, day, most)
-            async with self._staging(kind, day) as staging:
+            async with self._cold.staged(kind, day) as staging:
                 copied, size = await self._load(hot, kind, slices, staging, progress)
                 await self._prove(kind, day, copied, staging)
                 if await asyncio.to_thread(hot.reader.started_ns) != started_ns:
@@ -102,15 +101,6 @@ class Copier:
                 )
             await asyncio.sleep(_LOOK_S)
 
-    @asynccontextmanager
-    async def _staging(self, kind: Kind, day: str) -> AsyncIterator[str]:
-        staging = self._cold.staging(kind, day)
-        name = await asyncio.to_thread(staging.__enter__)
-        try:
-            yield name
-        finally:
-            await asyncio.to_thread(staging.__exit__, None, None, None)
-
     async def _load(
         self, hot: HotDays, kind: Kind, slices: list[Slice], staging: str, progress: Progress
     ) -> tuple[Fingerprint, int]:
@@ -126,7 +116,7 @@ class Copier:
                 if under_way:
                     parts.append((await under_way)[0])
                 under_way = asyncio.gather(
-                    asyncio.to_thread(_taken, kind, part, body),
+                    asyncio.to_thread(read_hot, kind, part, body),
                     asyncio.to_thread(self._cold.insert, kind, staging, body),
                 )
                 size += len(body)
@@ -157,7 +147,7 @@ class Copier:
             await asyncio.to_thread(self._cold.drop_day, kind, day)
 
 
-def _taken(kind: Kind, part: Slice, body: bytes) -> Fingerprint:
+def read_hot(kind: Kind, part: Slice, body: bytes) -> Fingerprint:
     """The fingerprint of a slice, if it is whole."""
     frame = pl.read_parquet(io.BytesIO(body))
     if frame.height != part.rows:

@@ -123,3 +123,13 @@ def first_kept(days: Mapping[Key, Day], kind: str, seal: Seal) -> str:
     ours = [day for day in days.values() if day.kind == kind]
     still_hot = [day.day for day in ours if not day.is_cold and (day.hot_rows or day.marks or day.entry)]
     return min([seal.get(kind, ""), *still_hot])
+
+
+def takes_late(day: Day | None, name: str, kind: str, seal: Seal) -> bool:
+    """Whether late rows of the day called `name` may be merged into the cold store now.
+
+    That is so once it owns the day, and where the day is sealed and no store ever had anything of it.
+    """
+    if day is not None and (day.is_cold or day.hot_rows or day.marks or day.entry):
+        return day.is_cold
+    return name < seal.get(kind, "")

@@ -43,7 +43,7 @@ class HotDays:
 
     def days(self, kind: Kind) -> dict[str, HotDay]:
         """All days there are, by their partitions."""
-        found = self.reader.fetch(f"SELECT name, numRows, diskSize FROM table_partitions('{kind.name}')")  # noqa: S608
+        found = self.reader.fetch(f"SELECT name, numRows, diskSize FROM table_partitions('{kind.name}')")
         days: dict[str, HotDay] = {}
         for name, rows, size in found:
             if rows:
@@ -61,7 +61,7 @@ class HotDays:
     def _cut(self, kind: Kind, start_ns: int, end_ns: int, most: int, level: int) -> list[Slice]:
         unit, name = _UNITS[level]
         counts = self.reader.fetch(
-            f"SELECT cast(bucket AS long), rows FROM (SELECT timestamp_floor('{name}', {kind.time}) bucket, "  # noqa: S608
+            f"SELECT cast(bucket AS long), rows FROM (SELECT timestamp_floor('{name}', {kind.time}) bucket, "
             f"count() rows FROM {kind.name} WHERE {kind.time} >= cast(%s AS timestamp_ns) "
             f"AND {kind.time} < cast(%s AS timestamp_ns)) ORDER BY bucket",
             [start_ns, end_ns],
@@ -109,7 +109,7 @@ class HotDays:
 
 def _question(kind: Kind, part: Slice) -> dict[str, str]:
     statement = (
-        f"SELECT {', '.join(kind.names)} FROM {kind.name} "  # noqa: S608
+        f"SELECT {', '.join(kind.names)} FROM {kind.name} "
         f"WHERE {kind.time} >= cast({part.start_ns} AS timestamp_ns) "
         f"AND {kind.time} < cast({part.end_ns} AS timestamp_ns)"
     )

@@ -79,13 +79,13 @@ class Ledger:
         """All entries."""
         return {
             entry.key: entry
-            for entry in map(_entry, self._client.fetch(f"SELECT {_COLUMNS} FROM ledger FINAL"))  # noqa: S608
+            for entry in map(_entry, self._client.fetch(f"SELECT {_COLUMNS} FROM ledger FINAL"))
         }
 
     def get(self, kind: str, day: str) -> Entry:
         """The entry of one day; a new one of the hot store where there is none."""
         found = self._client.fetch(
-            f"SELECT {_COLUMNS} FROM ledger FINAL WHERE kind = {{kind:String}} AND day = {{day:Date}}",  # noqa: S608
+            f"SELECT {_COLUMNS} FROM ledger FINAL WHERE kind = {{kind:String}} AND day = {{day:Date}}",
             {"kind": kind, "day": date.fromisoformat(day)},
         )
         return _entry(found[0]) if found else Entry(kind, day)

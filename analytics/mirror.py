@@ -107,10 +107,11 @@ class Mirror:
         finally:
             hot.reader.close()
 
-    async def copy_all(self, progress: Progress) -> Report:
-        """Copy the days that need it, some side by side. One that fails does not stop the others."""
+    async def copy_all(self, progress: Progress, chosen: Callable[[Day], bool] = lambda day: True) -> Report:
+        """Copy the `chosen` days that need it, some side by side. One that fails does not stop the others."""
         days = await self.days()
         now = today()
+        days = {key: day for key, day in days.items() if chosen(day)}
         needed = to_copy(days, now)
         report = Report()
         report.waiting = sorted(
@@ -131,6 +132,3 @@ class Mirror:
             for day in needed:
                 tasks.create_task(one(day))
         return report
-
-
-Listener = Callable[[Report], None]

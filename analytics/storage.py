@@ -30,17 +30,27 @@ def insertion(kind: Kind, table: str) -> str:
 def selection(kind: Kind, source: str) -> str:
     """A query of the columns that `insertion` names, from a source with those of the kind."""
     if kind is not TRADES:
-        return f"SELECT {columns(kind)} FROM {source}"  # noqa: S608
+        return f"SELECT {columns(kind)} FROM {source}"
     stored = ", ".join(_STORED.get(name, (name, name))[1] for name in kind.names)
-    return f"SELECT {stored} FROM {source}"  # noqa: S608
+    return f"SELECT {stored} FROM {source}"
 
 
-def read_as(kind: Kind) -> str:
-    """The structure of rows of the kind as they come in a Parquet file, for the function input()."""
-    return ", ".join(f"{column.name} {_type(column)}" for column in kind.columns)
+def from_file(kind: Kind, *more: str) -> str:
+    """The rows of a file that is sent along, as a source; `more` are columns besides those of the kind."""
+    structure = [f"{column.name} {_in_file(column)}" for column in kind.columns]
+    quoted = ", ".join([*structure, *more]).replace("'", r"\'")
+    return f"input('{quoted}')"
 
 
-def _type(column: Column) -> str:
+def table_type(column: Column) -> str:
+    """A column's type in a table of its kind."""
+    name = column.types.clickhouse
+    if not column.nullable:
+        return name
+    return name.replace("(String)", "(Nullable(String))") if column.type == "symbol" else f"Nullable({name})"
+
+
+def _in_file(column: Column) -> str:
     # Dictionaries are made by the table; a file has plain strings.
     plain = column.types.clickhouse.replace("LowCardinality(String)", "String")
     return f"Nullable({plain})" if column.nullable else plain

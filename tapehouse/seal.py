@@ -17,7 +17,7 @@ Seal: TypeAlias = dict[str, str]
 """By kind: the first day, YYYY-MM-DD, that is not sealed. Kinds without an entry have no sealed day."""
 
 
-def confirmed_key(shard: int) -> str:
+def confirmed_key(shard: int | str) -> str:
     """The key of the seal that the writer of a shard keeps to."""
     return f"sealed.{shard}"
 

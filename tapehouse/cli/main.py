@@ -19,6 +19,7 @@ COMMANDS = {
     "ingest": "Bring files of ticks in.",
     "query": "Read trades, quotes or bars.",
     "gaps": "List what a source had and this system has not.",
+    "mirror": "Copy closed days to the cold store, prove them, let old ones go.",
     "quarantine": "Look at what was refused, and try it again.",
     "drill": "Break a platform of its own under load, and prove that nothing is lost.",
     "doctor": "Check what this machine has of what the platform needs.",

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from tapehouse.stack.runner import Stack
 
 
+_NEEDS = {"mirror": ("nats", "questdb", "clickhouse")}
+
+
 async def start_servers(
     stack: Stack, home: Path, asked: Mapping[str, int], stores: tuple[str, ...] = ("questdb", "clickhouse")
 ) -> None:
@@ -30,7 +33,7 @@ async def start_servers(
     await stack.start("nats")
     await _provision(load(home))
     await stack.start(*stores)
-    await _migrate(load(home))
+    await _migrate(load(home), stores)
 
 
 def _vouched(part: Part, stack: Stack, home: Path) -> Part:
@@ -62,16 +65,24 @@ async def _provision(settings: Settings) -> None:
         await provision(bus, settings)
 
 
-async def _migrate(settings: Settings) -> None:
+async def _migrate(settings: Settings, stores: tuple[str, ...]) -> None:
     import asyncio
 
+    from tapehouse.coldschema import ClickLedger
     from tapehouse.migrations import QuestLedger, migrate, migrations
 
-    ledger = QuestLedger(settings.questdb)
-    try:
-        await asyncio.to_thread(migrate, ledger, migrations("questdb"))
-    finally:
-        ledger.close()
+    if "questdb" in stores:
+        hot = QuestLedger(settings.questdb)
+        try:
+            await asyncio.to_thread(migrate, hot, migrations("questdb"))
+        finally:
+            hot.close()
+    if "clickhouse" in stores:
+        cold = ClickLedger(settings.clickhouse)
+        try:
+            await asyncio.to_thread(migrate, cold, migrations("clickhouse"))
+        finally:
+            cold.close()
 
 
 def role_part(
@@ -88,8 +99,9 @@ def role_part(
     async def answers() -> None:
         from tapehouse.health import heartbeat
 
-        # A bar maker says that it waits while it reads what is stored: that may take longer than a start.
-        await heartbeat(settings, heard, ready=role != "barmaker")
+        # A bar maker waits while it reads what is stored, a mirror for another's lease or a day in trouble:
+        # that may take longer than a start, and is no reason for another.
+        await heartbeat(settings, heard, ready=role not in ("barmaker", "mirror"))
 
     return Part(
         name=name or role,
@@ -97,7 +109,7 @@ def role_part(
         answers=answers,
         address=f"health.{heard}" + ("" if "." in heard else ".>"),
         environment=environment or {},
-        needs=("nats",) if heard.startswith("feed") else ("nats", "questdb"),
+        needs=_NEEDS.get(role, ("nats",) if heard.startswith("feed") else ("nats", "questdb")),
         stop_within=5,
     )
 

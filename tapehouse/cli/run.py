@@ -23,7 +23,8 @@ def command(roles: tuple[str, ...], home: Path | None) -> None:
     """Run roles in this process until it is told to stop.
 
     ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), barmaker or
-    barmaker:N (live bars of their symbols), accounts (account trades by request), sim (the simulated venue),
+    barmaker:N (live bars of their symbols), accounts (account trades by request), mirror (closed days to the
+    cold store), sim (the simulated venue),
     feed:VENUE:SYMBOL,SYMBOL... (a live venue), or replay:PATH or replay:VENUE/SYMBOL@START..END (captures, or
     what is stored, served as a venue). Where the servers are and the passwords come from the home folder,
     tapehouse.toml or TAPEHOUSE_*.
@@ -73,6 +74,8 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
         return [work(settings, int(place) if place else None)]
     if role == "accounts":
         return [_accounts(settings)]
+    if role == "mirror":
+        return [_mirror(settings)]
     if role == "sim":
         return [_simulator(settings)]
     if name == "feed" and place:
@@ -81,7 +84,7 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
     if name == "replay" and place:
         return [_replay(settings, place)]
     raise UsageError(
-        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, sim, feed:VENUE:SYMBOL,SYMBOL... or "
+        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, mirror, sim, feed:VENUE:SYMBOL,SYMBOL... or "
         f"replay:PATH, was {role!r}"
     )
 
@@ -149,6 +152,16 @@ async def _accounts(settings: Settings) -> None:
     health = Health("accounts")
     async with Bus.opened(settings, "accounts") as bus:
         await health.alongside(bus, Accounts(bus, health).run())
+
+
+async def _mirror(settings: Settings) -> None:
+    from analytics.schedule import MirrorRole
+    from tapehouse.bus import Bus
+    from tapehouse.health import Health
+
+    health = Health("mirror")
+    async with Bus.opened(settings, "mirror") as bus:
+        await health.alongside(bus, MirrorRole(settings, bus, health).run())
 
 
 async def _simulator(settings: Settings) -> None:

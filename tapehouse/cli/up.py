@@ -90,9 +90,10 @@ async def _start(stack: Stack, home: Path, feeds: tuple[str, ...]) -> None:
     from tapehouse.stack.servers import asked_ports
 
     await start_servers(stack, home, asked_ports())
-    for role in ("writer", "accounts", "barmaker"):
+    roles = ("writer", "accounts", "barmaker", "mirror")
+    for role in roles:
         stack.add(role_part(role, load(home)))
-    await stack.start("writer", "accounts", "barmaker")
+    await stack.start(*roles)
     for parts in phases(feeds, stack.home, load(home)):
         for part in parts:
             stack.add(part)

@@ -203,8 +203,12 @@ async def test_a_seal_set_while_ticks_of_its_day_pour_in_loses_none_and_lets_non
             await state.put(SEAL, {"trades": day})
             await _confirmed(state, {"trades": day})
             counts[day] = len(await asyncio.to_thread(sealed_rows, day))
-            before = len(batches)
-            await until(lambda before=before: len(batches) > before + 30, "more ticks")
+            more = len(batches) + 30
+
+            def came(count: int = more) -> bool:
+                return len(batches) > count
+
+            await until(came, "more ticks")
         enough.set()
         await _passed(state, await pouring)
     assert 0 < counts[_TWO] < counts[_THREE]

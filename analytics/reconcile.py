@@ -1,0 +1,134 @@
+"""All days compared, whatever is known of them: what differs is reported, marked, and healed where it can be.
+
+A day that both stores hold is read in both. A day that the cold store alone holds is compared with what the
+ledger says it was proven to be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+
+from nats.errors import Error as NatsError
+
+from analytics.copying import read_hot
+from analytics.days import Day
+from analytics.fingerprint import Fingerprint, Names
+from analytics.hotdays import HotDays
+from analytics.ledger import Entry, Key
+from analytics.mirror import Mirror, Progress, Report
+from analytics.survey import marks_of, today
+from tapehouse.errors import TapehouseError
+from tapehouse.model import KINDS, Kind
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A day that is not what it should be."""
+
+    key: Key
+    expected: str
+    """The rows that should be there, in words."""
+    found: str
+    where: tuple[Names, ...] = ()
+    """The names of the rows that differ, as far as they are known."""
+    healed: bool = False
+
+    def __str__(self) -> str:
+        names = "; ".join(" ".join(map(str, group)) for group in self.where[:5])
+        ended = "healed" if self.healed else "NOT healed"
+        return f"{self.key[0]} of {self.key[1]}: expected {self.expected}, was {self.found}; {names or 'all'}; {ended}"
+
+
+@dataclass
+class Verdict:
+    """What a comparison of all days found."""
+
+    equal: list[Key] = field(default_factory=list)
+    differing: list[Difference] = field(default_factory=list)
+    unknown: dict[Key, str] = field(default_factory=dict)
+    """Days that could not be compared now, with the reason."""
+
+
+class Reconciliation:
+    """For whoever holds the mirror's lease."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self._mirror = mirror
+
+    async def run(self, progress: Progress) -> Verdict:
+        """Copy what is known to need it, compare all closed days, and copy what differs once more."""
+        await self._mirror.copy_all(progress)
+        verdict = Verdict()
+        now = today()
+        days = [day for day in (await self._mirror.days()).values() if day.day < now]
+        progress.begins(sum(max(day.hot_rows, day.cold_rows) for day in days))
+        for day in sorted(days, key=lambda day: day.key):
+            try:
+                await self._compare(day, verdict, progress)
+            except (TapehouseError, NatsError) as reason:
+                verdict.unknown[day.key] = str(reason)
+        if verdict.differing:
+            await self._heal(verdict, progress)
+        return verdict
+
+    async def _compare(self, day: Day, verdict: Verdict, progress: Progress) -> None:
+        kind = KINDS[day.kind]
+        if day.is_cold:
+            assert day.entry is not None
+            difference = await self._against_ledger(kind, day.entry)
+        elif day.is_proven:
+            difference = await self._against_hot(kind, day, progress)
+        else:
+            verdict.unknown[day.key] = f"{day.state(today())}: the next run of the mirror copies it"
+            return
+        if difference is None:
+            verdict.equal.append(day.key)
+            return
+        verdict.differing.append(difference)
+        entry = await asyncio.to_thread(self._mirror.ledger.get, *day.key)
+        fault = f"expected {difference.expected}, was {difference.found}"
+        await asyncio.to_thread(self._mirror.ledger.put, replace(entry, fault=fault))
+
+    async def _against_ledger(self, kind: Kind, entry: Entry) -> Difference | None:
+        found = await asyncio.to_thread(self._mirror.cold.fingerprint, kind, kind.name, entry.day)
+        if found.rows == entry.rows and (not entry.rows or found.digest == entry.fingerprint):
+            return None
+        said = f"{entry.rows:,} rows with the fingerprint {entry.fingerprint}"
+        return Difference(entry.key, said, f"{found.rows:,} with {found.digest}")
+
+    async def _against_hot(self, kind: Kind, day: Day, progress: Progress) -> Difference | None:
+        """None where both hold the same, and the ledger says so; also where the day moved meanwhile."""
+        assert day.entry is not None
+        hot = await self._hot(kind, day.day, progress)
+        cold = await asyncio.to_thread(self._mirror.cold.fingerprint, kind, kind.name, day.day)
+        if await marks_of(self._mirror.bus, kind, day.day) != day.marks:
+            raise TapehouseError("touched while it was compared: the next run of the mirror copies it")
+        names = hot.differs(cold)
+        if not names and day.entry.rows == hot.rows and day.entry.fingerprint == hot.digest:
+            return None
+        found = (
+            f"{cold.rows:,} others"
+            if names
+            else f"another fingerprint in the ledger: {day.entry.fingerprint}"
+        )
+        return Difference(day.key, f"{hot.rows:,} rows as in the hot store", found, tuple(names))
+
+    async def _hot(self, kind: Kind, day: str, progress: Progress) -> Fingerprint:
+        hot = HotDays(self._mirror.settings.questdb)
+        try:
+            slices = await asyncio.to_thread(hot.slices, kind, day, self._mirror.settings.mirror.slice_rows)
+            parts = []
+            async for part, body in hot.export(kind, slices):
+                parts.append(await asyncio.to_thread(read_hot, kind, part, body))
+                progress.moved(part.rows)
+            return Fingerprint.sum(parts)
+        finally:
+            hot.reader.close()
+
+    async def _heal(self, verdict: Verdict, progress: Progress) -> None:
+        """Copy what differs once more; of days that the cold store owns there is nothing to copy from."""
+        keys = {difference.key for difference in verdict.differing}
+        report: Report = await self._mirror.copy_all(progress, lambda day: day.key in keys)
+        healed = {entry.key for entry in report.copied}
+        verdict.differing = [replace(one, healed=one.key in healed) for one in verdict.differing]

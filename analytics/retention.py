@@ -1,0 +1,159 @@
+"""Retention: old days leave the hot store once the cold store owns them, and old years leave the cold store.
+
+QuestDB's TTL is the only thing that removes partitions: DROP PARTITION would invalidate its views. It is set
+and taken back by one request, so that it stands for a moment and never goes on dropping days by itself, though
+whoever set it is killed: with the mirror stopped no partition goes, however old it becomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+
+import psycopg
+
+from analytics.days import Day, first_kept
+from analytics.handover import hand_over, read_seal
+from analytics.ledger import Entry, Key
+from analytics.mirror import Mirror, Progress
+from analytics.survey import today
+from tapehouse.errors import ConnectError, ProofError, TapehouseError
+from tapehouse.model import KINDS, TICKS, TRADES, Kind
+from tapehouse.settings import QuestDB
+
+_CUT_WITH = {TRADES.name: ("bars_1m",)}
+"""Views of a table whose old days go with those of the table. Daily bars stay: they are few, and longer ones are
+made of them."""
+
+
+@dataclass
+class Retained:
+    """What a run of retention did, or in a rehearsal would do."""
+
+    handed_over: list[Key] = field(default_factory=list)
+    hot_dropped: list[Key] = field(default_factory=list)
+    cold_dropped: list[Key] = field(default_factory=list)
+    kept: dict[Key, str] = field(default_factory=dict)
+    """Days that are old enough to go and may not, with the reason."""
+
+
+def hot_before(hot_days: int, now: str) -> str:
+    """The first day that the hot store keeps, with `hot_days` closed ones before the day `now`."""
+    return (date.fromisoformat(now) - timedelta(days=hot_days)).isoformat()
+
+
+def cold_before(years: int, now: str) -> str:
+    """The first day that the cold store keeps."""
+    day = date.fromisoformat(now)
+    try:
+        return day.replace(year=day.year - years).isoformat()
+    except ValueError:  # the 29th of February
+        return day.replace(year=day.year - years, day=28).isoformat()
+
+
+class Retention:
+    """For whoever holds the mirror's lease."""
+
+    def __init__(self, mirror: Mirror, *, hot_days: int | None = None, cold_years: int | None = None) -> None:
+        """As the settings say, or else; 0 keeps all."""
+        asked = mirror.settings.mirror
+        self._mirror = mirror
+        self._hot_days = asked.hot_days if hot_days is None else hot_days
+        self._cold_years = asked.cold_years if cold_years is None else cold_years
+
+    async def rehearse(self) -> Retained:
+        """What `run` would do now, without doing it."""
+        days, now = await self._mirror.days(), today()
+        found = Retained()
+        if self._hot_days:
+            before = hot_before(self._hot_days, now)
+            for day in _sorted(days, lambda day: day.day < before and bool(day.hot_rows)):
+                if day.is_cold or day.is_proven:
+                    found.hot_dropped.append(day.key)
+                else:
+                    found.kept[day.key] = "not proven yet: " + day.state(now)
+                if not day.is_cold:
+                    found.handed_over.append(day.key)
+        if self._cold_years:
+            found.cold_dropped = [day.key for day in self._too_old(days, now)]
+        return found
+
+    async def run(self, progress: Progress) -> Retained:
+        """Hand over and drop. What cannot be proven stays, and holds up only what is newer in its kind."""
+        done = Retained()
+        if self._hot_days:
+            before = hot_before(self._hot_days, today())
+            for kind in TICKS:
+                await self._hot(kind, before, progress, done)
+        if self._cold_years:
+            await self._cold(done)
+        return done
+
+    async def _hot(self, kind: Kind, before: str, progress: Progress, done: Retained) -> None:
+        try:
+            entries, report = await hand_over(self._mirror, kind.name, before, progress)
+        except ProofError as reason:
+            done.kept[kind.name, before] = str(reason)
+            return
+        done.handed_over += [entry.key for entry in entries]
+        done.kept.update(report.failed)
+        days = await self._mirror.days()
+        first = first_kept(days, kind.name, await read_seal(self._mirror.bus))
+        going = [
+            day
+            for day in _sorted(days, lambda day: day.kind == kind.name and day.day < first)
+            if day.hot_rows
+        ]
+        if not going:
+            return
+        await self._mirror.lease.hold()
+        for table in (kind.name, *_CUT_WITH.get(kind.name, ())):
+            await asyncio.to_thread(expire, self._mirror.settings.questdb, table, first, today())
+        left = {day.key for day in (await self._mirror.days()).values() if day.hot_rows}
+        done.hot_dropped += [day.key for day in going if day.key not in left]
+
+    async def _cold(self, done: Retained) -> None:
+        for day in self._too_old(await self._mirror.days(), today()):
+            await self._mirror.lease.hold()
+            await asyncio.to_thread(self._mirror.cold.drop_day, KINDS[day.kind], day.day)
+            gone = replace(day.entry or Entry(day.kind, day.day), rows=0, fingerprint="", fault="")
+            await asyncio.to_thread(self._mirror.ledger.put, gone)
+            done.cold_dropped.append(day.key)
+
+    def _too_old(self, days: Mapping[Key, Day], now: str) -> list[Day]:
+        before = cold_before(self._cold_years, now)
+        return _sorted(days, lambda day: day.day < before and day.is_cold and bool(day.cold_rows))
+
+
+def expire(settings: QuestDB, table: str, first: str, now: str) -> None:
+    """Let QuestDB drop the partitions of a table that end before the day `first` begins, but for the last of them.
+
+    A TTL counts whole days back from the present moment, of which one is under way. It is taken back by the
+    same request. Raises ConnectError, TapehouseError.
+    """
+    ttl = (date.fromisoformat(now) - date.fromisoformat(first)).days + 1
+    alter = "MATERIALIZED VIEW" if table.startswith("bars_") else "TABLE"
+    try:
+        with psycopg.connect(
+            host=settings.host,
+            port=settings.pg_port,
+            user=settings.user,
+            password=settings.password.get_secret_value(),
+            dbname="qdb",
+            autocommit=True,
+            connect_timeout=5,
+        ) as connection:
+            connection.execute(
+                f"ALTER {alter} {table} SET TTL {ttl} DAYS; ALTER {alter} {table} SET TTL 0 DAYS".encode()
+            )
+            connection.execute(f"SELECT wait_wal_table('{table}')".encode())
+    except psycopg.OperationalError as reason:
+        raise ConnectError(f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}") from reason
+    except psycopg.Error as reason:
+        raise TapehouseError(f"questdb: {table} could not be expired: {reason}") from reason
+
+
+def _sorted(days: Mapping[Key, Day], chosen: Callable[[Day], bool]) -> list[Day]:
+    return sorted((day for day in days.values() if chosen(day)), key=lambda day: day.key)
