@@ -51,9 +51,16 @@ async def until_confirmed(bus: Bus, seal: Seal, patience_s: float) -> None:
     state = await bus.state()
     deadline = time.monotonic() + patience_s
     while True:
-        shards = (await sharding.read(state)).numbers
+        known = await sharding.read(state)
+        present = set(known.present.numbers)
         confirmed = await direct.values(bus, confirmed_key("*"))
-        missing = [n for n in shards if not covers(confirmed.get(confirmed_key(n)) or {}, seal)]
+        missing = [
+            shard
+            for shard in known.numbers
+            if not covers(confirmed.get(confirmed_key(shard)) or {}, seal)
+            # The writer of an earlier shard ends when nothing of it can be written any more.
+            and (shard in present or not await sharding.done_with(bus, state, known, shard))
+        ]
         if not missing:
             return
         if time.monotonic() > deadline:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from ingest.purging import last_of
 from tapehouse import sharding
 from tapehouse.bus import Bus, State
 from tapehouse.errors import ConnectError
 from tapehouse.floor import Floor, floor_key
 from tapehouse.questdb import QuestReader
+from tapehouse.sharding import last_of
 
 _LOOK_S = 0.02
 _VIEWS = ("bars_1m", "bars_1d")

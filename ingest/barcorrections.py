@@ -19,7 +19,6 @@ from nats.errors import Error as NatsError
 from ingest.applied import until_written, wait_queryable
 from ingest.barstore import AT_ONCE, BarStore
 from ingest.barteller import Teller
-from ingest.purging import last_of
 from tapehouse import sharding
 from tapehouse.bars import Bars, Mark
 from tapehouse.barstate import number, start
@@ -27,6 +26,7 @@ from tapehouse.batch import Batch
 from tapehouse.bus import Bus, State
 from tapehouse.errors import ConnectError
 from tapehouse.floor import Floor, floor_key
+from tapehouse.sharding import last_of
 
 _ROWS_MOST = 500_000
 """Held while a correction waits; with more it begins anew."""

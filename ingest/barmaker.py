@@ -24,7 +24,7 @@ from ingest.barfeatures import Featuring
 from ingest.barstore import AT_ONCE, PIECE, BarStore, folded
 from ingest.barteller import Teller
 from ingest.pull import Delivered, InterruptedPullError, Pull
-from ingest.purging import end, last_of
+from ingest.purging import end
 from tapehouse import sharding
 from tapehouse.bars import RINGS, RINGS_LEAST, Bars, compile_kernel
 from tapehouse.barstate import BAR
@@ -37,6 +37,7 @@ from tapehouse.health import Health
 from tapehouse.model import TRADES
 from tapehouse.rankings import ranked
 from tapehouse.settings import Settings
+from tapehouse.sharding import last_of
 from tapehouse.wire import unpack
 
 _RETRY_S = (0.1, 0.5, 1, 2, 5)

@@ -9,10 +9,9 @@ A writer keeps to three rules, so that an older row never overwrites a newer one
 
 from __future__ import annotations
 
-from ingest.purging import last_of
 from tapehouse.bus import Bus, State
 from tapehouse.floor import Floor, floor_key
-from tapehouse.sharding import Sharding, subjects
+from tapehouse.sharding import Sharding, last_of, subjects
 
 
 async def behind(
@@ -30,9 +29,3 @@ async def behind(
         if last > floor.seq or (last > floor.trail and floor.hot_start_ns != hot_start_ns):
             found.append(elder)
     return tuple(found)
-
-
-async def done_with(bus: Bus, state: State, sharding: Sharding, shard: int) -> bool:
-    """Whether no message of a shard is unwritten, nor would be replayed."""
-    floor = Floor.read(await state.get(floor_key(shard)), sharding.created_ns)
-    return await last_of(bus, subjects(shard)) <= floor.trail

@@ -67,7 +67,7 @@ class Intake:
 
         Waits for as long as the stream takes no more.
         """
-        good = await self._sifted(batch, origin)
+        good = await sifted(batch, origin, self._quarantine)
         ticket = -1
         for shard, rows in split(good, self._shards) if good.rows else ():
             subject = f"ticks.{batch.kind.name}.{word(batch.venue)}.{shard}"
@@ -76,15 +76,17 @@ class Intake:
         self.rows += good.rows
         return ticket
 
-    async def _sifted(self, batch: Batch, origin: Origin) -> Batch:
-        found = faults(batch, now_ns())
-        if not found:
-            return batch
-        rejected = [Rejected(row_json(batch, row), reason, origin.source) for row, reason in found.items()]
-        await self._quarantine.put(Origin(origin.kind, origin.venue, origin.source, ROW_READER), rejected)
-        keep = np.ones(batch.rows, np.bool_)
-        keep[list(found)] = False
-        return batch.take(keep)
+
+async def sifted(batch: Batch, origin: Origin, quarantine: Quarantine) -> Batch:
+    """The rows that may go on; the others are in the quarantine when this returns."""
+    found = faults(batch, now_ns())
+    if not found:
+        return batch
+    rejected = [Rejected(row_json(batch, row), reason, origin.source) for row, reason in found.items()]
+    await quarantine.put(Origin(origin.kind, origin.venue, origin.source, ROW_READER), rejected)
+    keep = np.ones(batch.rows, np.bool_)
+    keep[list(found)] = False
+    return batch.take(keep)
 
 
 ROW_READER = {"format": "row"}

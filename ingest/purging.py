@@ -7,11 +7,10 @@ ticks must not keep the stream full.
 from __future__ import annotations
 
 from nats.js.api import ConsumerInfo
-from nats.js.errors import NotFoundError
 
 from tapehouse.bus import TICKS, Bus, State
 from tapehouse.floor import Floor, floor_key
-from tapehouse.sharding import Sharding, subjects
+from tapehouse.sharding import Sharding, last_of, subjects
 
 
 async def end(bus: Bus) -> int:
@@ -23,14 +22,6 @@ async def half_full(bus: Bus) -> bool:
     """Whether the stream holds more than half of what it may."""
     info = await bus.js.stream_info(TICKS)
     return info.state.bytes * 2 > (info.config.max_bytes or 0) > 0
-
-
-async def last_of(bus: Bus, subjects: str) -> int:
-    """The last message under subjects; 0 when there is none."""
-    try:
-        return (await bus.js.get_last_msg(TICKS, subjects)).seq or 0
-    except NotFoundError:
-        return 0
 
 
 async def purge(bus: Bus, state: State, sharding: Sharding) -> None:

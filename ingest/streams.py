@@ -25,13 +25,12 @@ from nats.js.api import (
 )
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
-from ingest.elders import done_with
 from tapehouse import sharding
 from tapehouse.bus import LATE, QUARANTINE, STATE, TICKS, Bus, State, server_version
 from tapehouse.errors import StackError
 from tapehouse.seal import LATE_SUBJECTS
 from tapehouse.settings import Settings
-from tapehouse.sharding import Sharding, Shards
+from tapehouse.sharding import Sharding, Shards, done_with
 
 _QUARANTINE_BYTES = 2**30
 _log = structlog.get_logger()

@@ -217,7 +217,7 @@ class Writer:
         self._elders = [
             elder
             for elder in self._sharding.elders(self._shard)
-            if not await elders.done_with(self._bus, state, self._sharding, elder)
+            if not await sharding.done_with(self._bus, state, self._sharding, elder)
         ]
 
     async def _until_elders_wrote(self, state: State) -> None:
@@ -277,7 +277,7 @@ class Writer:
                     break
             await self._look_at_elders(state)
             end = await purging.end(self._bus)
-            last = await purging.last_of(self._bus, sharding.subjects(self._shard))
+            last = await sharding.last_of(self._bus, sharding.subjects(self._shard))
             if last <= self._floor.seq:
                 # Up to there all is committed, for there is nothing more of this shard.
                 self._advance(end)

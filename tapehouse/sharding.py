@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nats.js.api import StreamInfo
+from nats.js.errors import NotFoundError
 
-from tapehouse.bus import State
+from tapehouse.bus import TICKS, Bus, State
 from tapehouse.errors import StackError
+from tapehouse.floor import Floor, floor_key
 
 KEY = "shards"
 
@@ -121,3 +123,17 @@ async def current(state: State) -> Shards:
     its checkpoint.
     """
     return (await read(state)).present
+
+
+async def last_of(bus: Bus, subjects: str) -> int:
+    """The last message under subjects; 0 when there is none."""
+    try:
+        return (await bus.js.get_last_msg(TICKS, subjects)).seq or 0
+    except NotFoundError:
+        return 0
+
+
+async def done_with(bus: Bus, state: State, sharding: Sharding, shard: int) -> bool:
+    """Whether no message of a shard is unwritten, nor would be replayed."""
+    floor = Floor.read(await state.get(floor_key(shard)), sharding.created_ns)
+    return await last_of(bus, subjects(shard)) <= floor.trail

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +59,7 @@ def _speed(ctx: click.Context, parameter: click.Parameter, value: str) -> float 
 @click.option("--time-unit", type=click.Choice(["s", "ms", "us", "ns"]), help="Of times given as numbers.")
 @click.option("--naive-as-utc", is_flag=True, help="Take times without a zone as UTC.")
 @click.option("--continue", "continuing", is_flag=True, help="The file goes on where the stored rows end.")
+@click.option("--cold", is_flag=True, help="Straight to the cold store: old history, of closed days.")
 @click.option(
     "--speed",
     callback=_speed,
@@ -75,6 +78,7 @@ def command(
     naive_as_utc: bool,
     continuing: bool,
     speed: float | None,
+    cold: bool,
     home: Path | None,
 ) -> None:
     """Bring files of ticks or account trades in: CSV, Parquet, JSON lines, captures of a socket, each plain or gzipped.
@@ -90,6 +94,8 @@ def command(
     from tapehouse.model import ACCOUNT_TRADES, kind_named
     from tapehouse.settings import load
 
+    if cold and (continuing or speed is not None):
+        raise UsageError("--cold: cannot be joined with --continue or --speed")
     settings = load(home)
     chosen = kind_named(kind) if kind else None
     unkept: list[str] = []
@@ -107,37 +113,54 @@ def command(
         ) as source:
             for note in (*unkept, *source.notes):
                 click.echo(f"{file.name}: {note}", err=True)
-            summary = asyncio.run(_bring(settings, source, continuing, speed))
+            bringing = _bring_cold(settings, source) if cold else _bring(settings, source, continuing, speed)
+            summary = asyncio.run(bringing)
         _tell(file.name, summary)
 
 
 async def _bring(settings: Settings, source: Readable, continuing: bool, speed: float | None) -> Summary:
-    """Bring one source in, with a bar of progress on a terminal."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
+    """Bring one source in."""
     from ingest.filefeed import FileFeed
     from tapehouse.bus import Bus
     from tapehouse.errors import SourceError
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    rows = TextColumn("{task.fields[rows]:,} rows")
     async with Bus.opened(settings, "feed") as bus:
-        with Progress(*columns, rows, transient=True, disable=not sys.stdout.isatty()) as bar:
-            task = bar.add_task(source.name, total=1.0, rows=0)
-            feed = FileFeed(
-                source,
-                bus,
-                settings,
-                continuing=continuing,
-                speed=speed,
-                progress=lambda rows, fraction: bar.update(task, completed=fraction, rows=rows),
-            )
+        with _progress(source.name) as progress:
+            feed = FileFeed(source, bus, settings, continuing=continuing, speed=speed, progress=progress)
             try:
                 return await feed.run()
             except SourceError:
                 # The rows before the damage are in.
                 _tell(source.name, feed.summary)
                 raise
+
+
+async def _bring_cold(settings: Settings, source: Readable) -> Summary:
+    """Bring one source straight to the cold store."""
+    from analytics.importing import Import
+    from analytics.mirror import Mirror
+    from ingest.coldfeed import ColdFeed
+    from ingest.filefeed import Summary
+    from tapehouse.bus import Bus
+
+    async with Bus.opened(settings, "feed") as bus, Bus.opened(settings, "mirror") as owner:
+        with _progress(source.name) as progress:
+            feed = ColdFeed(source, bus, progress)
+            async with Mirror.leased(settings, owner) as mirror:
+                done = await Import(mirror, feed.may_correct).run(feed.batches())
+            return Summary(done.accepted, done.duplicate, done.corrected, feed.quarantined)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[int, float], None]]:
+    """A bar of progress on a terminal, told rows read and the fraction done."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    rows = TextColumn("{task.fields[rows]:,} rows")
+    with Progress(*columns, rows, transient=True, disable=not sys.stdout.isatty()) as bar:
+        task = bar.add_task(name, total=1.0, rows=0)
+        yield lambda rows, fraction: bar.update(task, completed=fraction, rows=rows)
 
 
 def _tell(name: str, summary: Summary) -> None:
