@@ -21,6 +21,7 @@ NAMES = (
     "soak",
     "features",
     "bar_kernel",
+    "mirror",
     "help",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,7 +69,7 @@ class ClickHouseClient:
             # Without the end that the format writes the stream is known to be cut.
             return bytes(self._connected().raw_query(statement, dict(parameters or {}), fmt="ArrowStream"))
 
-    def insert(self, target: str, parquet: bytes) -> None:
+    def insert(self, target: str, parquet: bytes | Generator[bytes, None, None]) -> None:
         """Insert the rows of a Parquet file, whole or not at all as far as they go to one partition.
 
         `target` is what stands between INSERT INTO and FORMAT.
