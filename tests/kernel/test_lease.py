@@ -13,6 +13,7 @@ import pytest
 
 from tapehouse import lease as module
 from tapehouse.bus import Bus, State
+from tapehouse.errors import ConnectError
 from tapehouse.lease import Lease
 from tests.broker import Broker
 from tests.conftest import Platform
@@ -181,3 +182,18 @@ async def test_an_owner_cut_off_gives_up_and_a_claimant_waits_for_the_broker(bro
     assert (await state.get("lease.writer.0"))["token"] == claimant._me["token"]
     await claimant.__aexit__()
     await bus.close()
+
+
+async def test_holding_says_whether_the_lease_is_ours_at_this_moment(state: State, venue: str) -> None:
+    lease = await _held(Lease(state, venue, _LONG_S))
+    await lease.hold()
+    _, before = await state.get_revised(f"lease.{venue}")
+    await asyncio.gather(*(lease.hold() for _ in range(5)))
+    assert (await state.get_revised(f"lease.{venue}"))[1] == before + 5
+    await _stranger(state, venue)
+    with pytest.raises(ConnectError, match="the lease was lost"):
+        await lease.hold()
+    assert lease.lost.is_set()
+    with pytest.raises(ConnectError):
+        await lease.hold()
+    await lease.__aexit__(None, None, None)

@@ -151,3 +151,9 @@ def test_settings_cannot_be_changed() -> None:
         settings.shards = 2  # type: ignore[misc]
     with pytest.raises(ValidationError):
         settings.nats.url = "x"  # type: ignore[misc]
+
+
+def test_the_example_for_production_is_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEHOUSE_CONFIG", str(Path(__file__).parents[2] / "compose" / "tapehouse.toml"))
+    mirror = load().mirror
+    assert (mirror.hot_days, mirror.cold_years) == (30, 7)
