@@ -90,7 +90,7 @@ def of_frame(kind: Kind, frame: pl.DataFrame) -> Fingerprint:
     # In halves, for their sums to stay within 64 bits up to 2**32 rows.
     halves = pl.DataFrame({"low": numbers & np.uint64(0xFFFFFFFF), "high": numbers >> np.uint64(32)})
     sums = (pl.len().alias("rows"), pl.col("low", "high").sum())
-    rows = frame.select(names).hstack(halves)
+    rows = halves.with_columns(frame[name] for name in names)
     grouped = rows.group_by(names).agg(*sums) if names else rows.select(*sums)
     return Fingerprint(
         {
