@@ -34,14 +34,14 @@ _LOOK_S = 0.05
 _SHOWN = 5
 
 Progress = Callable[[int], None]
-Held = Callable[[], Awaitable[None]]
+Held = Callable[[], Awaitable[int]]
+"""Raises where the mirror's lease is lost; else when it was held, ns UTC."""
 
 
 class Copier:
     """Copies days, several at a time if asked to."""
 
     def __init__(self, settings: Settings, bus: Bus, cold: ColdStore, ledger: Ledger, held: Held) -> None:
-        """`held` raises where the mirror's lease is lost."""
         self._settings = settings
         self._bus = bus
         self._cold = cold
@@ -68,21 +68,22 @@ class Copier:
                 await self._prove(kind, day, copied, staging)
                 if await asyncio.to_thread(hot.reader.started_ns) != started_ns:
                     raise ProofError(f"{kind.name} of {day}: questdb was started anew while it was copied")
-                await self._put(kind, day, staging, copied)
+                before = await asyncio.to_thread(self._ledger.get, kind.name, day)
+                held_ns = await self._put(kind, day, staging, copied)
         finally:
             hot.reader.close()
-        before = await asyncio.to_thread(self._ledger.get, kind.name, day)
         entry = replace(
             before,
             rows=copied.rows,
             fingerprint=copied.digest,
             marks=marks,
             fault="",
+            pending="",
             seconds=time.monotonic() - began,
             bytes=size,
             proven_ns=now_ns(),
         )
-        return await asyncio.to_thread(self._ledger.put, entry)
+        return await asyncio.to_thread(self._ledger.put, entry, held_ns)
 
     async def _until_written(self, kind: Kind, day: str, marks: Marks, hot_start_ns: int) -> None:
         """Wait until all that the marks stand for is committed to the QuestDB that runs."""
@@ -138,13 +139,14 @@ class Copier:
                 remedy="The day was left as it was. The next run copies it again.",
             )
 
-    async def _put(self, kind: Kind, day: str, staging: str, copied: Fingerprint) -> None:
-        await self._held()
+    async def _put(self, kind: Kind, day: str, staging: str, copied: Fingerprint) -> int:
+        held_ns = await self._held()
         if copied.rows:
             await asyncio.to_thread(self._cold.replace, kind, day, staging)
         else:
             # There is nothing to put in its place.
             await asyncio.to_thread(self._cold.drop_day, kind, day)
+        return held_ns
 
 
 def read_hot(kind: Kind, part: Slice, body: bytes) -> Fingerprint:

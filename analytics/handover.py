@@ -85,6 +85,6 @@ async def hand_over(
     entries = []
     for day in sorted(handed_over(days, kind, {kind: min(before, seal[kind])}), key=lambda day: day.day):
         assert day.entry is not None
-        await mirror.lease.hold()
-        entries.append(await asyncio.to_thread(mirror.ledger.put, replace(day.entry, owner="cold")))
+        held_ns = await mirror.held()
+        entries.append(await asyncio.to_thread(mirror.ledger.put, replace(day.entry, owner="cold"), held_ns))
     return entries, report

@@ -118,7 +118,7 @@ class Import:
 
     async def _merge(self, late: LateRows, done: Imported) -> None:
         mirror = self._mirror
-        merger = Merger(mirror.cold, mirror.ledger, mirror.lease.hold, mirror.settings.mirror.slice_rows)
+        merger = Merger(mirror.cold, mirror.ledger, mirror.held, mirror.settings.mirror.slice_rows)
 
         def check(day: str, rows: int) -> None:
             if not self._may_correct(late.kind):

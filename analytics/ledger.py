@@ -9,7 +9,6 @@ from datetime import date
 from typing import Any, Literal
 
 from tapehouse.clickhouse import ClickHouseClient
-from tapehouse.clock import now_ns
 from tapehouse.mark import Mark
 
 Owner = Literal["hot", "cold"]
@@ -44,6 +43,8 @@ class Entry:
     """Up to where late ticks are merged in."""
     fault: str = ""
     """Why the copy must not be trusted; empty where it may."""
+    pending: str = ""
+    """The digest of the rows that are being put in the place of these; empty where none are."""
     seconds: float = 0.0
     """What the last copy or merge took."""
     bytes: int = 0
@@ -59,13 +60,13 @@ class Entry:
 
 
 _COLUMNS = (
-    "kind, day, owner, rows, fingerprint, marks, late, fault, seconds, bytes, "
+    "kind, day, owner, rows, fingerprint, marks, late, fault, pending, seconds, bytes, "
     "toUnixTimestamp64Nano(proven), revision"
 )
 _INSERT = (
     "INSERT INTO ledger VALUES ({kind:String}, {day:Date}, {owner:String}, {rows:UInt64}, {fingerprint:String}, "
-    "{marks:String}, {late:String}, {fault:String}, {seconds:Float64}, {bytes:UInt64}, "
-    "fromUnixTimestamp64Nano({proven:Int64}, 'UTC'), {revision:UInt64})"
+    "{marks:String}, {late:String}, {fault:String}, {pending:String}, {seconds:Float64}, "
+    "{bytes:UInt64}, fromUnixTimestamp64Nano({proven:Int64}, 'UTC'), {revision:UInt64})"
 )
 
 
@@ -90,9 +91,14 @@ class Ledger:
         )
         return _entry(found[0]) if found else Entry(kind, day)
 
-    def put(self, entry: Entry) -> Entry:
-        """Write an entry in the place of that of its day, and return it with its revision."""
-        entry = replace(entry, revision=max(now_ns(), entry.revision + 1))
+    def put(self, entry: Entry, held_ns: int = 0) -> Entry:
+        """Write an entry in the place of that of its day, and return it with its revision.
+
+        `held_ns` is when the mirror's lease was last known to be held, by this clock; the entry must have been
+        read before. So what a mirror writes that was paused for longer than its lease, counts less than
+        anything that the next one wrote.
+        """
+        entry = replace(entry, revision=max(held_ns, entry.revision + 1))
         self._client.command(
             _INSERT,
             {
@@ -104,6 +110,7 @@ class Ledger:
                 "marks": json.dumps({shard: mark.value() for shard, mark in sorted(entry.marks.items())}),
                 "late": json.dumps([entry.late.created_ns, entry.late.seq]),
                 "fault": entry.fault,
+                "pending": entry.pending,
                 "seconds": entry.seconds,
                 "bytes": entry.bytes,
                 "proven": entry.proven_ns,
@@ -114,7 +121,7 @@ class Ledger:
 
 
 def _entry(row: Iterable[Any]) -> Entry:
-    kind, day, owner, rows, fingerprint, marks, late, fault, seconds, size, proven, revision = row
+    kind, day, owner, rows, fingerprint, marks, late, fault, pending, seconds, size, proven, revision = row
     return Entry(
         kind,
         day.isoformat(),
@@ -124,6 +131,7 @@ def _entry(row: Iterable[Any]) -> Entry:
         {int(shard): Mark.of(value) for shard, value in json.loads(marks).items()},
         Late(*json.loads(late)),
         fault,
+        pending,
         seconds,
         size,
         proven,

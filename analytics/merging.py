@@ -52,11 +52,17 @@ class _Sums:
     corrected: int = 0
 
 
+def matches(entry: Entry, found: Fingerprint) -> bool:
+    """Whether a day of the cold store is what the ledger says of it, or what it was about to become."""
+    known = found.rows == entry.rows and (not entry.rows or found.digest == entry.fingerprint)
+    return known or bool(entry.pending and found.digest == entry.pending)
+
+
 class Merger:
     """Merges late rows into days."""
 
     def __init__(self, cold: ColdStore, ledger: Ledger, held: Held, most: int) -> None:
-        """`held` raises where the mirror's lease is lost; `most` late rows are looked up at a time."""
+        """`most` late rows are looked up at a time."""
         self._cold = cold
         self._ledger = ledger
         self._held = held
@@ -76,20 +82,23 @@ class Merger:
         before = await asyncio.to_thread(self._ledger.get, kind.name, day)
         async with self._cold.staged(kind, day) as staging:
             sums, made = await asyncio.to_thread(self._make, day, late, before, staging, check)
-            await self._held()
+            held_ns = await self._held()
+            # Whoever is killed between the two writes leaves a day that is known all the same.
+            pending = replace(before, owner="cold", pending=made.digest)
+            pending = await asyncio.to_thread(self._ledger.put, pending, held_ns)
             await asyncio.to_thread(self._cold.replace, kind, day, staging)
         entry = replace(
-            before,
-            owner="cold",
+            pending,
             rows=made.rows,
             fingerprint=made.digest,
             late=until or before.late,
             fault="",
+            pending="",
             seconds=time.monotonic() - began,
             bytes=late.bytes[day],
             proven_ns=now_ns(),
         )
-        entry = await asyncio.to_thread(self._ledger.put, entry)
+        entry = await asyncio.to_thread(self._ledger.put, entry, held_ns)
         keys = late.fingerprints[day].rows - sums.repeated.rows
         return Merged(entry, keys - sums.replaced.rows, sums.duplicate, sums.corrected)
 
@@ -99,7 +108,7 @@ class Merger:
         """Fill the staging table with the merged day, and prove it."""
         kind = late.kind
         old = self._cold.fingerprint(kind, kind.name, day)
-        if old.rows != before.rows or (old.rows and old.digest != before.fingerprint):
+        if not matches(before, old):
             raise ProofError(
                 f"{kind.name} of {day}: expected {before.rows:,} rows as the ledger has them, was {old.rows:,}, "
                 "not the same: the day is damaged, and nothing is merged into it",

@@ -21,6 +21,7 @@ from analytics.hotdays import HotDays
 from analytics.ledger import Entry, Key, Ledger
 from analytics.survey import survey, today
 from tapehouse.bus import Bus
+from tapehouse.clock import now_ns
 from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.lease import Lease
 from tapehouse.model import KINDS
@@ -59,7 +60,7 @@ class Mirror:
         self.cold = cold
         self.lease = lease
         self.ledger = Ledger(cold.client)
-        self.copier = Copier(settings, bus, cold, self.ledger, lease.hold)
+        self.copier = Copier(settings, bus, cold, self.ledger, self.held)
 
     @classmethod
     @asynccontextmanager
@@ -98,6 +99,12 @@ class Mirror:
                     await asyncio.gather(watching, return_exceptions=True)
         finally:
             cold.close()
+
+    async def held(self) -> int:
+        """When the lease was surely held: a moment of now, ns UTC. Raises ConnectError where it is lost."""
+        at = now_ns()
+        await self.lease.hold()
+        return at
 
     async def days(self) -> dict[Key, Day]:
         """What is known of all days."""

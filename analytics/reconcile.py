@@ -16,6 +16,7 @@ from analytics.days import Day
 from analytics.fingerprint import Fingerprint, Names
 from analytics.hotdays import HotDays
 from analytics.ledger import Entry, Key
+from analytics.merging import matches
 from analytics.mirror import Mirror, Progress, Report
 from analytics.survey import marks_of, today
 from tapehouse.errors import TapehouseError
@@ -88,11 +89,12 @@ class Reconciliation:
         verdict.differing.append(difference)
         entry = await asyncio.to_thread(self._mirror.ledger.get, *day.key)
         fault = f"expected {difference.expected}, was {difference.found}"
-        await asyncio.to_thread(self._mirror.ledger.put, replace(entry, fault=fault))
+        held_ns = await self._mirror.held()
+        await asyncio.to_thread(self._mirror.ledger.put, replace(entry, fault=fault), held_ns)
 
     async def _against_ledger(self, kind: Kind, entry: Entry) -> Difference | None:
         found = await asyncio.to_thread(self._mirror.cold.fingerprint, kind, kind.name, entry.day)
-        if found.rows == entry.rows and (not entry.rows or found.digest == entry.fingerprint):
+        if matches(entry, found):
             return None
         said = f"{entry.rows:,} rows with the fingerprint {entry.fingerprint}"
         return Difference(entry.key, said, f"{found.rows:,} with {found.digest}")

@@ -66,7 +66,7 @@ async def run_once(settings: Settings, bus: Bus, progress: Progress | None = Non
     progress = progress or Progress()
     async with Mirror.leased(settings, bus) as mirror:
         copies = await mirror.copy_all(progress)
-        merger = Merger(mirror.cold, mirror.ledger, mirror.lease.hold, settings.mirror.slice_rows)
+        merger = Merger(mirror.cold, mirror.ledger, mirror.held, settings.mirror.slice_rows)
         late = LateStream(bus, mirror.cold, merger)
         merged = await late.merge_all(await mirror.days(), await read_seal(bus))
         retained = await Retention(mirror).run(progress)

@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS ledger
     marks String,
     late String,
     fault String,
+    pending String,
     seconds Float64,
     bytes UInt64,
     proven DateTime64(9, 'UTC'),
