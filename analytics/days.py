@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from enum import StrEnum
 
 from analytics.ledger import Entry, Key, Marks
@@ -123,6 +124,21 @@ def first_kept(days: Mapping[Key, Day], kind: str, seal: Seal) -> str:
     ours = [day for day in days.values() if day.kind == kind]
     still_hot = [day.day for day in ours if not day.is_cold and (day.hot_rows or day.marks or day.entry)]
     return min([seal.get(kind, ""), *still_hot])
+
+
+def expired(days: Mapping[Key, Day], kind: str, first: str, now: str) -> list[Day]:
+    """The days that leave the hot store when it must keep those from `first` on, oldest first.
+
+    One more day stays, for the present one may end meanwhile; and days are as old as they are before the newest
+    that there is, but for later ones than `now`.
+    """
+    held = [day for day in days.values() if day.kind == kind and day.hot_rows]
+    if not first or not held:
+        return []
+    newest = min(now, max(day.day for day in held))
+    idle = date.fromisoformat(now) - date.fromisoformat(newest)
+    stays = (date.fromisoformat(first) - timedelta(days=1) - idle).isoformat()
+    return sorted((day for day in held if day.day < min(stays, newest)), key=lambda day: day.day)
 
 
 def takes_late(day: Day | None, name: str, kind: str, seal: Seal) -> bool:

@@ -13,19 +13,24 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 import psycopg
+import structlog
 
-from analytics.days import Day, first_kept
+from analytics.days import Day, expired, first_kept
 from analytics.handover import hand_over, read_seal
 from analytics.ledger import Entry, Key
 from analytics.mirror import Mirror, Progress
 from analytics.survey import today
 from tapehouse.errors import ConnectError, ProofError, TapehouseError
 from tapehouse.model import KINDS, TICKS, TRADES, Kind
+from tapehouse.questdb import QuestReader
 from tapehouse.settings import QuestDB
 
+VIEWS = ("bars_1m", "bars_1d")
 _CUT_WITH = {TRADES.name: ("bars_1m",)}
 """Views of a table whose old days go with those of the table. Daily bars stay: they are few, and longer ones are
 made of them."""
+_log = structlog.get_logger()
+_WRITTEN = "it is being written"
 
 
 @dataclass
@@ -69,13 +74,19 @@ class Retention:
         found = Retained()
         if self._hot_days:
             before = hot_before(self._hot_days, now)
-            for day in _sorted(days, lambda day: day.day < before and bool(day.hot_rows)):
-                if day.is_cold or day.is_proven:
-                    found.hot_dropped.append(day.key)
+            going = _sorted(days, lambda day: day.day < before and not day.is_cold)
+            after = dict(days)
+            for day in going:
+                if day.is_being_written:
+                    found.kept[day.key] = _WRITTEN
                 else:
-                    found.kept[day.key] = "not proven yet: " + day.state(now)
-                if not day.is_cold:
                     found.handed_over.append(day.key)
+                    after[day.key] = replace(day, entry=Entry(*day.key, owner="cold"))
+            seal = await read_seal(self._mirror.bus)
+            for kind in TICKS:
+                asked = {kind.name: max(before, seal.get(kind.name, ""))}
+                first = first_kept(after, kind.name, asked)
+                found.hot_dropped += [day.key for day in expired(after, kind.name, first, now)]
         if self._cold_years:
             found.cold_dropped = [day.key for day in self._too_old(days, now)]
         return found
@@ -83,6 +94,7 @@ class Retention:
     async def run(self, progress: Progress) -> Retained:
         """Hand over and drop. What cannot be proven stays, and holds up only what is newer in its kind."""
         done = Retained()
+        await asyncio.to_thread(take_back, self._mirror.settings.questdb)
         if self._hot_days:
             before = hot_before(self._hot_days, today())
             for kind in TICKS:
@@ -98,14 +110,14 @@ class Retention:
             done.kept[kind.name, before] = str(reason)
             return
         done.handed_over += [entry.key for entry in entries]
-        done.kept.update(report.failed)
         days = await self._mirror.days()
+        for day in _sorted(
+            days,
+            lambda day: day.kind == kind.name and day.day < before and not day.is_cold and day.hot_rows > 0,
+        ):
+            done.kept[day.key] = report.failed.get(day.key, _WRITTEN)
         first = first_kept(days, kind.name, await read_seal(self._mirror.bus))
-        going = [
-            day
-            for day in _sorted(days, lambda day: day.kind == kind.name and day.day < first)
-            if day.hot_rows
-        ]
+        going = expired(days, kind.name, first, today())
         if not going:
             return
         await self._mirror.lease.hold()
@@ -116,10 +128,12 @@ class Retention:
 
     async def _cold(self, done: Retained) -> None:
         for day in self._too_old(await self._mirror.days(), today()):
-            await self._mirror.lease.hold()
+            held_ns = await self._mirror.held()
+            # The ledger first: a day that it does not know of any more is dropped by a later run.
+            assert day.entry is not None
+            gone = replace(day.entry, rows=0, fingerprint="", fault="", pending="")
+            await asyncio.to_thread(self._mirror.ledger.put, gone, held_ns)
             await asyncio.to_thread(self._mirror.cold.drop_day, KINDS[day.kind], day.day)
-            gone = replace(day.entry or Entry(day.kind, day.day), rows=0, fingerprint="", fault="")
-            await asyncio.to_thread(self._mirror.ledger.put, gone)
             done.cold_dropped.append(day.key)
 
     def _too_old(self, days: Mapping[Key, Day], now: str) -> list[Day]:
@@ -134,7 +148,29 @@ def expire(settings: QuestDB, table: str, first: str, now: str) -> None:
     same request. Raises ConnectError, TapehouseError.
     """
     ttl = (date.fromisoformat(now) - date.fromisoformat(first)).days + 1
-    alter = "MATERIALIZED VIEW" if table.startswith("bars_") else "TABLE"
+    _tell(settings, f"{_set_ttl(table, ttl)}; {_set_ttl(table, 0)}", f"SELECT wait_wal_table('{table}')")
+
+
+def take_back(settings: QuestDB) -> list[str]:
+    """Take back what TTLs there are, and return their tables: one stays where QuestDB was killed at `expire`.
+
+    It would go on dropping days, proven or not. Raises ConnectError, TapehouseError.
+    """
+    with QuestReader(settings) as reader:
+        found = reader.fetch("SELECT table_name FROM tables() WHERE ttlValue > 0")
+    ours = {*(kind.name for kind in TICKS), *VIEWS}
+    tables = sorted(name for (name,) in found if name in ours)
+    for table in tables:
+        _log.warning("a time to live was left over, taken back", table=table)
+        _tell(settings, _set_ttl(table, 0), f"SELECT wait_wal_table('{table}')")
+    return tables
+
+
+def _set_ttl(table: str, days: int) -> str:
+    return f"ALTER {'MATERIALIZED VIEW' if table in VIEWS else 'TABLE'} {table} SET TTL {days} DAYS"
+
+
+def _tell(settings: QuestDB, *requests: str) -> None:
     try:
         with psycopg.connect(
             host=settings.host,
@@ -145,14 +181,15 @@ def expire(settings: QuestDB, table: str, first: str, now: str) -> None:
             autocommit=True,
             connect_timeout=5,
         ) as connection:
-            connection.execute(
-                f"ALTER {alter} {table} SET TTL {ttl} DAYS; ALTER {alter} {table} SET TTL 0 DAYS".encode()
-            )
-            connection.execute(f"SELECT wait_wal_table('{table}')".encode())
+            for request in requests:
+                connection.execute(request.encode())
     except psycopg.OperationalError as reason:
-        raise ConnectError(f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}") from reason
+        raise ConnectError(
+            f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}",
+            remedy="Start the platform with `tapehouse up`, or look at its log.",
+        ) from reason
     except psycopg.Error as reason:
-        raise TapehouseError(f"questdb: {table} could not be expired: {reason}") from reason
+        raise TapehouseError(f"questdb: {requests[0]}: {reason}") from reason
 
 
 def _sorted(days: Mapping[Key, Day], chosen: Callable[[Day], bool]) -> list[Day]:
