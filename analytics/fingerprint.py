@@ -64,7 +64,8 @@ class Fingerprint:
     def less(self, part: Fingerprint) -> Fingerprint:
         """That of the rows that are left without those of a part."""
         groups = {}
-        for names, (count, total) in self.groups.items():
+        for names in {*self.groups, *part.groups}:
+            count, total = self.groups.get(names, (0, 0))
             gone, sum_gone = part.groups.get(names, (0, 0))
             if (count - gone, left := (total - sum_gone) & _ALL) != (0, 0):
                 groups[names] = (count - gone, left)

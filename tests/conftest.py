@@ -18,9 +18,11 @@ import pytest
 
 from ingest.streams import provision
 from tapehouse.bus import Bus
+from tapehouse.clickhouse import ClickHouseClient
+from tapehouse.coldschema import ClickLedger
 from tapehouse.errors import HomeInUseError
 from tapehouse.migrations import QuestLedger, migrate, migrations
-from tapehouse.settings import Settings, load
+from tapehouse.settings import ClickHouse, Settings, load
 from tapehouse.stack.home import Home
 from tapehouse.stack.ports import Ports
 from tapehouse.stack.runner import Stack
@@ -75,6 +77,20 @@ def provisioned(platform: Platform) -> Platform:
 
 
 @pytest.fixture
+def cold(platform: Platform, venue: str) -> Iterator[ClickHouse]:
+    """A database of the test's own in ClickHouse, with its tables."""
+    with _cold_store(platform.settings.clickhouse, venue) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="module")
+def shared_cold(platform: Platform) -> Iterator[ClickHouse]:
+    """A database for all tests of a file, with its tables."""
+    with _cold_store(platform.settings.clickhouse, f"M{secrets.token_hex(4)}") as settings:
+        yield settings
+
+
+@pytest.fixture
 async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
     """A NATS server of the test's own, with the streams."""
     async with Broker(tmp_path / "broker") as broker:
@@ -86,6 +102,20 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
 def venue() -> str:
     """A venue of this test alone: what it writes to the shared stores under it, no other test sees."""
     return f"T{secrets.token_hex(4).upper()}"
+
+
+@contextlib.contextmanager
+def _cold_store(of: ClickHouse, name: str) -> Iterator[ClickHouse]:
+    settings = of.model_copy(update={"database": name.lower()})
+    ledger = ClickLedger(settings)
+    try:
+        migrate(ledger, migrations("clickhouse"))
+        yield settings
+    finally:
+        ledger.close()
+        client = ClickHouseClient(of, database="default")
+        client.command(f"DROP DATABASE IF EXISTS {settings.database} SYNC")
+        client.close()
 
 
 async def _provision(settings: Settings) -> None:

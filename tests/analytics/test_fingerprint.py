@@ -1,0 +1,308 @@
+"""Fingerprints: alike in numpy and in ClickHouse for every value, and another one whatever is changed."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from analytics.coldstore import ColdStore
+from analytics.fingerprint import Fingerprint, of_frame
+from tapehouse.batch import Batch, Lists
+from tapehouse.clock import DAY
+from tapehouse.model import KINDS, SEQ_MAX, TICKS, TRADES, Column, Kind
+from tapehouse.settings import ClickHouse
+from tapehouse.tabular import as_frame
+from tests.batches import START, batch, batches, decimals
+
+_KINDS = st.sampled_from(TICKS)
+_SEEDS = st.integers(0, 2**32 - 1)
+_EDGE_TIMES = [0, 1, DAY - 1, DAY, START, START + DAY - 1, 2**62]
+
+
+@pytest.fixture(scope="module")
+def store(shared_cold: ClickHouse) -> Iterator[ColdStore]:
+    store = ColdStore(shared_cold)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def staging(store: ColdStore) -> dict[Kind, str]:
+    """A staging table of each kind, emptied before each use. The database is dropped at the end."""
+    names = {kind: f"staging_{kind.name}" for kind in TICKS}
+    for kind, name in names.items():
+        store.client.command(f"CREATE TABLE {name} AS {kind.name}")
+    return names
+
+
+def _parquet(frame: pl.DataFrame) -> bytes:
+    body = io.BytesIO()
+    frame.write_parquet(body)
+    return body.getvalue()
+
+
+def _insert(store: ColdStore, kind: Kind, table: str, frame: pl.DataFrame) -> None:
+    """Of any days: more of them than one insert may have are of no kind that the mirror sends."""
+    store.client.command(f"TRUNCATE TABLE {table}")
+    store.insert(kind, table, _parquet(frame))
+
+
+def _stored(store: ColdStore, kind: Kind, table: str) -> pl.DataFrame:
+    columns = [
+        f"toUnixTimestamp64Nano({one.name}) AS {one.name}" if one.type == "time" else one.name
+        for one in kind.columns
+    ]
+    body = store.client.arrow(f"SELECT {', '.join(columns)} FROM {table}")
+    return pl.read_ipc_stream(io.BytesIO(body))
+
+
+def _bits(kind: Kind, frame: pl.DataFrame) -> list[tuple[Any, ...]]:
+    """The rows with values that are equal only where their bits are, in an order of their own."""
+    columns = [_column_bits(column, frame[column.name]) for column in kind.columns]
+    return sorted(zip(*columns, strict=True), key=repr)
+
+
+def _column_bits(column: Column, values: pl.Series) -> list[Any]:
+    if column.type == "double":
+        return [None if value is None else float(value).hex() for value in values.to_list()]
+    if column.type == "doubles":
+        return [tuple(float(value).hex() for value in row) for row in values.to_list()]
+    if column.type == "time":
+        return list(values.cast(pl.Int64))
+    if column.type == "symbol":
+        return [None if value is None else _text(value) for value in values.to_list()]
+    return values.to_list()
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+@st.composite
+def _edged(draw: st.DrawFn) -> Batch:
+    """Batches whose values are the edges of what the model allows more often than by chance."""
+    made = draw(batches(30))
+    columns = dict(made.columns)
+    chance = np.random.default_rng(draw(_SEEDS))
+    edged = chance.random(made.rows) < 0.5
+    for column in made.kind.columns:
+        data = columns.get(column.name)
+        if isinstance(data, np.ndarray):
+            edges = _edges(column)
+            data = data.copy()
+            data[edged] = edges[chance.integers(0, len(edges), int(edged.sum()))]
+            columns[column.name] = data
+        elif isinstance(data, Lists):
+            edges = _edges(column)
+            values = np.where(
+                chance.random(len(data.values)) < 0.3, chance.choice(edges, len(data.values)), data.values
+            )
+            columns[column.name] = Lists(values, data.ends)
+    return Batch(made.kind, made.venue, made.rows, columns)
+
+
+def _edges(column: Column) -> np.ndarray[Any, Any]:
+    if column.type == "time":
+        return np.array(_EDGE_TIMES)
+    if column.type == "decimal":
+        return decimals([0, 1, -1, 10**38 - 1, 1 - 10**38, 2**64, -(2**64), 2**64 - 1, 10**18])
+    if column.type == "flag":
+        return np.array([False, True])
+    low, high = column.low or 0, column.high or 0
+    if column.type in ("double", "doubles"):
+        return np.array([low, high, -0.0, 0.0, 5e-324, 2.2250738585072014e-308, 0.1, high - 1e-4])
+    return np.array([low, high, high - 1, (low + high) // 2], column.types.numpy)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(made=_edged())
+def test_what_is_stored_has_the_fingerprint_of_what_was_sent_and_its_bits(
+    store: ColdStore, staging: dict[Kind, str], made: Batch
+) -> None:
+    frame = as_frame(made)
+    kind, table = made.kind, staging[made.kind]
+    _insert(store, kind, table, frame)
+    assert of_frame(kind, frame) == of_frame(kind, pl.read_parquet(io.BytesIO(_parquet(frame))))
+    assert store.fingerprint(kind, table) == of_frame(kind, frame)
+    stored = _stored(store, kind, table)
+    assert _bits(kind, stored) == _bits(kind, frame)
+    assert of_frame(kind, stored.with_columns(pl.col(pl.String).cast(pl.String))) == of_frame(kind, frame)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_numbers_of_trades_near_their_time_come_back(
+    store: ColdStore, staging: dict[Kind, str], data: st.DataObject
+) -> None:
+    """A seq from ts_event on to 2**40 ns after it is stored as the difference, any other one as it is."""
+    rows = data.draw(st.integers(1, 20))
+    times = data.draw(
+        st.lists(st.sampled_from(_EDGE_TIMES) | st.integers(0, 2**62), min_size=rows, max_size=rows)
+    )
+    near = st.sampled_from([0, 1, -1, 2**40, 2**40 - 1, 2**40 + 1, 2**41, -(2**40)]) | st.integers(
+        -(2**42), 2**42
+    )
+    numbers = [min(max(time + data.draw(near), 0), SEQ_MAX) for time in times]
+    delays = [data.draw(st.sampled_from([0, 1, -1, -(2**33), 2**33, 2**40])) for _ in times]
+    frame = as_frame(batch(TRADES, rows)).with_columns(
+        ts_event=pl.Series(times, dtype=pl.Int64).cast(pl.Datetime("ns", "UTC")),
+        ts_recv=pl.Series([max(a + b, 0) for a, b in zip(times, delays, strict=True)], dtype=pl.Int64).cast(
+            pl.Datetime("ns", "UTC")
+        ),
+        seq=pl.Series(numbers, dtype=pl.Int64),
+    )
+    _insert(store, TRADES, staging[TRADES], frame)
+    assert _bits(TRADES, _stored(store, TRADES, staging[TRADES])) == _bits(TRADES, frame)
+    assert store.fingerprint(TRADES, staging[TRADES]) == of_frame(TRADES, frame)
+
+
+def test_a_day_has_the_fingerprint_of_its_rows(store: ColdStore, staging: dict[Kind, str]) -> None:
+    frame = as_frame(batch(TRADES, 200, 3))
+    _insert(store, TRADES, staging[TRADES], frame)
+    days = frame.with_columns(day=pl.col("ts_event").dt.date().dt.to_string()).partition_by(
+        "day", as_dict=True
+    )
+    for (day,), rows in days.items():
+        assert store.fingerprint(TRADES, staging[TRADES], str(day)) == of_frame(TRADES, rows)
+    assert store.fingerprint(TRADES, staging[TRADES], "1999-01-01") == Fingerprint({})
+
+
+@pytest.mark.parametrize("kind", TICKS, ids=lambda kind: kind.name)
+def test_of_nothing_it_is_empty(store: ColdStore, staging: dict[Kind, str], kind: Kind) -> None:
+    store.client.command(f"TRUNCATE TABLE {staging[kind]}")
+    assert (
+        store.fingerprint(kind, staging[kind])
+        == of_frame(kind, as_frame(batch(kind, 3)).head(0))
+        == Fingerprint({})
+    )
+
+
+def test_a_kind_with_texts_is_not_forgotten() -> None:
+    assert not any(column.type == "text" for kind in KINDS.values() for column in kind.columns)
+
+
+@settings(max_examples=300)
+@given(data=st.data(), kind=_KINDS, seed=_SEEDS, rows=st.integers(1, 30))
+def test_any_one_change_of_rows_changes_it(data: st.DataObject, kind: Kind, seed: int, rows: int) -> None:
+    frame = as_frame(batch(kind, rows, seed))
+    changed = _changed(data, kind, frame)
+    is_same = _bits(kind, changed) == _bits(kind, frame)
+    assert (of_frame(kind, changed) == of_frame(kind, frame)) is is_same
+    assert (of_frame(kind, changed).digest == of_frame(kind, frame).digest) is is_same
+
+
+@given(kind=_KINDS, seeds=st.lists(_SEEDS, min_size=1, max_size=4), chance=st.randoms())
+def test_it_is_the_sum_of_its_parts_in_any_order(kind: Kind, seeds: list[int], chance: Any) -> None:
+    frames = [as_frame(batch(kind, 1 + seed % 20, seed)) for seed in seeds]
+    whole = pl.concat(frames)
+    parts = [of_frame(kind, frame) for frame in frames]
+    chance.shuffle(parts)
+    assert (
+        Fingerprint.sum(parts)
+        == of_frame(kind, whole)
+        == of_frame(kind, whole.sample(fraction=1, shuffle=True, seed=1))
+    )
+    assert Fingerprint.sum(parts).digest == of_frame(kind, whole).digest
+    assert Fingerprint.sum(parts).rows == whole.height
+    for part in parts:
+        assert Fingerprint.sum([of_frame(kind, whole).less(part), part]) == of_frame(kind, whole)
+    assert Fingerprint.sum(parts).less(Fingerprint.sum(parts)) == Fingerprint({})
+
+
+def test_what_differs_is_named_in_order() -> None:
+    one = Fingerprint({("V", "a"): (1, 5), ("V", "b"): (2, 6), ("V", None): (1, 1)})
+    other = Fingerprint({("V", "a"): (1, 5), ("V", "b"): (2, 7), ("W", "a"): (1, 1)})
+    assert one.differs(other) == other.differs(one) == [("V", "b"), ("V", None), ("W", "a")]
+    assert one.differs(one) == []
+
+
+def test_what_is_less_than_nothing_is_seen() -> None:
+    """Rows that were not there before cannot be taken away unnoticed."""
+    one = Fingerprint({("a",): (1, 5)})
+    assert one.less(Fingerprint({("a",): (1, 6)})) != Fingerprint({})
+    assert one.less(Fingerprint({("b",): (1, 5)})).groups == {("a",): (1, 5), ("b",): (-1, 2**64 - 5)}
+
+
+def _changed(data: st.DataObject, kind: Kind, frame: pl.DataFrame) -> pl.DataFrame:
+    row = data.draw(st.integers(0, frame.height - 1), "row")
+    other = data.draw(st.integers(0, frame.height - 1), "other")
+    column = data.draw(st.sampled_from(kind.columns), "column")
+    lists = [one for one in kind.columns if one.type == "doubles"]
+    ways = ["delete", "double", "value", "swap", *(["level", "levels", "list"] if lists else [])]
+    way = data.draw(st.sampled_from(ways), "way")
+    match way:
+        case "delete":
+            return frame.with_row_index("at").filter(pl.col("at") != row).drop("at")
+        case "double":
+            return pl.concat([frame, frame[row]])
+        case "value":
+            return _with(frame, column, {row: data.draw(_values(column), "to")})
+        case "swap":
+            values = _rows(frame, column)
+            return _with(frame, column, {row: values[other], other: values[row]})
+    one = data.draw(st.sampled_from(lists), "of")
+    levels = _levels(frame, one, row)
+    place = data.draw(st.integers(0, max(len(levels) - 1, 0)), "place")
+    if not levels:
+        return frame
+    if way == "level":
+        levels[place] = data.draw(_numbers(one), "to")
+        return _with(frame, one, {row: levels})
+    if way == "levels":
+        levels[place], levels[0] = levels[0], levels[place]
+        return _with(frame, one, {row: levels})
+    to = data.draw(st.sampled_from([two for two in lists if two != one]), "list")
+    others = _levels(frame, to, row)
+    others.insert(data.draw(st.integers(0, len(others)), "at"), levels.pop(place))
+    return _with(_with(frame, one, {row: levels}), to, {row: others})
+
+
+def _levels(frame: pl.DataFrame, column: Column, row: int) -> list[float]:
+    return list(_rows(frame, column)[row])
+
+
+def _with(frame: pl.DataFrame, column: Column, values: dict[int, Any]) -> pl.DataFrame:
+    """The frame with other values in some rows of a column."""
+    dtype = frame[column.name].dtype
+    changed = [values.get(at, value) for at, value in enumerate(_rows(frame, column))]
+    series = pl.Series(column.name, changed, pl.Int64 if column.type == "time" else dtype)
+    return frame.with_columns(series.cast(dtype))
+
+
+def _rows(frame: pl.DataFrame, column: Column) -> list[Any]:
+    """The values of a column, times in ns."""
+    values = frame[column.name]
+    return values.cast(pl.Int64).to_list() if column.type == "time" else values.to_list()
+
+
+def _values(column: Column) -> st.SearchStrategy[Any]:
+    """Valid values."""
+    if column.type in ("double", "doubles"):
+        made: st.SearchStrategy[Any] = _numbers(column)
+        if column.type == "doubles":
+            return st.lists(made, max_size=3)
+    elif column.type == "symbol":
+        made = st.sampled_from(("", "a", "A", "ÄÖ☃", "a ", "𝄞"))
+    elif column.type == "flag":
+        made = st.booleans()
+    elif column.type == "time":
+        made = st.integers(0, 2**62)
+    elif column.type == "decimal":
+        made = st.integers(1 - 10**38, 10**38 - 1).map(lambda whole: Decimal(whole).scaleb(-18))
+    else:
+        made = st.integers(int(column.low or 0), int(column.high or 0))
+    if column.nullable:
+        made |= st.none()
+    return made
+
+
+def _numbers(column: Column) -> st.SearchStrategy[float]:
+    return st.floats(column.low, column.high, allow_nan=False)
