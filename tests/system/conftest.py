@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.mirrored import Mirrored
 from tests.system.up import Up
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -16,6 +17,22 @@ DATA = Path(__file__).parents[3] / "shared" / "data"
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """A platform without a feed, shared by the tests that do not break it."""
     platform = Up(tmp_path_factory.mktemp("system") / "home")
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture(scope="session")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
+    """Servers and a writer whose days a test mirrors itself. No day of it is ever handed over."""
+    platform = Mirrored(tmp_path_factory.mktemp("mirrored") / "home")
+    yield platform
+    platform.stop()
+
+
+@pytest.fixture(scope="session")
+def handing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
+    """As `mirrored`, but its days are handed over, ever later ones: each test has days after those of the last."""
+    platform = Mirrored(tmp_path_factory.mktemp("handing") / "home")
     yield platform
     platform.stop()
 
