@@ -119,11 +119,13 @@ def handed_over(days: Mapping[Key, Day], kind: str, seal: Seal) -> list[Day]:
 def first_kept(days: Mapping[Key, Day], kind: str, seal: Seal) -> str:
     """The first day of a kind that the hot store must keep: all before it are sealed and owned by the cold store.
 
-    Empty where it must keep all.
+    Empty where it must keep all. `seal` is what all writers keep to, and was read before `days` were. A day whose
+    cold copy is damaged stays as long as the hot store has it.
     """
     ours = [day for day in days.values() if day.kind == kind]
+    damaged = [day.day for day in ours if day.hot_rows and day.entry and day.entry.fault]
     still_hot = [day.day for day in ours if not day.is_cold and (day.hot_rows or day.marks or day.entry)]
-    return min([seal.get(kind, ""), *still_hot])
+    return min([seal.get(kind, ""), *still_hot, *damaged])
 
 
 def expired(days: Mapping[Key, Day], kind: str, first: str, now: str) -> list[Day]:

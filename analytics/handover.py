@@ -18,7 +18,7 @@ from analytics.mirror import Mirror, Progress, Report
 from tapehouse import direct, sharding
 from tapehouse.bus import Bus
 from tapehouse.errors import ProofError
-from tapehouse.seal import SEAL, Seal, confirmed_key, covers
+from tapehouse.seal import SEAL, Seal, confirmed_key, covers, kept
 
 _LOOK_S = 0.1
 
@@ -43,24 +43,23 @@ async def ask_seal(bus: Bus, kind: str, before: str) -> Seal:
         return {**seal, kind: before}
 
 
+async def kept_seal(bus: Bus) -> Seal:
+    """The seal that every writer keeps to, which may be less than what is asked for.
+
+    Days that are read after it show all that the hot store will ever have of the days it seals, or a mark of it.
+    """
+    return kept((await _confirmed(bus)).values())
+
+
 async def until_confirmed(bus: Bus, seal: Seal, patience_s: float) -> None:
     """Wait until every writer keeps to a seal.
 
     Raises ProofError, naming the shards, where one does not within `patience_s`.
     """
-    state = await bus.state()
     deadline = time.monotonic() + patience_s
     while True:
-        known = await sharding.read(state)
-        present = set(known.present.numbers)
-        confirmed = await direct.values(bus, confirmed_key("*"))
-        missing = [
-            shard
-            for shard in known.numbers
-            if not covers(confirmed.get(confirmed_key(shard)) or {}, seal)
-            # The writer of an earlier shard ends when nothing of it can be written any more.
-            and (shard in present or not await sharding.done_with(bus, state, known, shard))
-        ]
+        confirmed = await _confirmed(bus)
+        missing = [shard for shard, seal_kept in confirmed.items() if not covers(seal_kept, seal)]
         if not missing:
             return
         if time.monotonic() > deadline:
@@ -69,6 +68,20 @@ async def until_confirmed(bus: Bus, seal: Seal, patience_s: float) -> None:
                 remedy="Nothing was handed over. Start the writers; the next run tries again.",
             )
         await asyncio.sleep(_LOOK_S)
+
+
+async def _confirmed(bus: Bus) -> dict[int, Seal]:
+    """What the writer of each shard keeps to."""
+    state = await bus.state()
+    known = await sharding.read(state)
+    present = set(known.present.numbers)
+    found = await direct.values(bus, confirmed_key("*"))
+    return {
+        shard: found.get(confirmed_key(shard)) or {}
+        for shard in known.numbers
+        # The writer of an earlier shard ends when nothing of it can be written any more.
+        if shard in present or not await sharding.done_with(bus, state, known, shard)
+    }
 
 
 async def hand_over(

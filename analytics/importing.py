@@ -16,7 +16,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from analytics.days import takes_late
-from analytics.handover import ask_seal, read_seal, until_confirmed
+from analytics.handover import ask_seal, until_confirmed
 from analytics.laterows import PLACE, LateRows
 from analytics.merging import Merger
 from analytics.mirror import Mirror
@@ -96,11 +96,11 @@ class Import:
             )
         before = (date.fromisoformat(days[-1]) + timedelta(days=1)).isoformat()
         await self._refuse_hot(kind, before)
-        if (await read_seal(self._mirror.bus)).get(kind.name, "") < before:
-            await ask_seal(self._mirror.bus, kind.name, before)
-            await until_confirmed(self._mirror.bus, {kind.name: before}, _CONFIRMED_S)
-            # What came between the look and the seal.
-            await self._refuse_hot(kind, before)
+        # Also where it was asked for before: it may not have been confirmed.
+        await ask_seal(self._mirror.bus, kind.name, before)
+        await until_confirmed(self._mirror.bus, {kind.name: before}, _CONFIRMED_S)
+        # What came between the look and the seal.
+        await self._refuse_hot(kind, before)
 
     async def _refuse_hot(self, kind: Kind, before: str) -> None:
         ours = [day for day in (await self._mirror.days()).values() if day.kind == kind.name]

@@ -51,6 +51,7 @@ class LateStream:
     async def merge_all(self, days: Mapping[Key, Day], seal: Seal) -> LateReport:
         """Merge what is there now, one kind after another; then the stream is freed below what must stay.
 
+        `seal` is what all writers keep to, and was read before `days` were.
         A day that fails, and days that are still the hot store's, keep their messages; what of a message is
         merged already is known by the ledger and not merged again.
         """

@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from analytics.days import Day, expired, first_kept
-from analytics.handover import hand_over, read_seal
+from analytics.handover import hand_over, kept_seal, read_seal
 from analytics.ledger import Entry, Key
 from analytics.mirror import Mirror, Progress
 from analytics.survey import today
@@ -110,13 +110,15 @@ class Retention:
             done.kept[kind.name, before] = str(reason)
             return
         done.handed_over += [entry.key for entry in entries]
+        # Not what is asked for: more may be than the writers keep to yet.
+        seal = await kept_seal(self._mirror.bus)
         days = await self._mirror.days()
         for day in _sorted(
             days,
             lambda day: day.kind == kind.name and day.day < before and not day.is_cold and day.hot_rows > 0,
         ):
             done.kept[day.key] = report.failed.get(day.key, _WRITTEN)
-        first = first_kept(days, kind.name, await read_seal(self._mirror.bus))
+        first = first_kept(days, kind.name, seal)
         going = expired(days, kind.name, first, today())
         if not going:
             return

@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from nats.errors import Error as NatsError
 
-from analytics.handover import read_seal
+from analytics.handover import kept_seal
 from analytics.latestream import LateReport, LateStream
 from analytics.merging import Merger
 from analytics.mirror import Mirror, Progress, Report
@@ -68,11 +68,13 @@ async def run_once(settings: Settings, bus: Bus, progress: Progress | None = Non
         copies = await mirror.copy_all(progress)
         merger = Merger(mirror.cold, mirror.ledger, mirror.held, settings.mirror.slice_rows)
         late = LateStream(bus, mirror.cold, merger)
-        merged = await late.merge_all(await mirror.days(), await read_seal(bus))
+        seal = await kept_seal(bus)
+        merged = await late.merge_all(await mirror.days(), seal)
         retained = await Retention(mirror).run(progress)
         if retained.handed_over:
             # What waited for them.
-            more = await late.merge_all(await mirror.days(), await read_seal(bus))
+            seal = await kept_seal(bus)
+            more = await late.merge_all(await mirror.days(), seal)
             merged = LateReport(merged.merged + more.merged, merged.failed | more.failed, more.waiting)
         return Run(copies, merged, retained)
 

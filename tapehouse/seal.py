@@ -7,6 +7,7 @@ sealed day to the hot store, nor does any later writer of its shard.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 SEAL = "seal"
@@ -25,6 +26,13 @@ def confirmed_key(shard: int | str) -> str:
 def late_subject(kind: str, shard: int) -> str:
     """Where a writer publishes rows of sealed days, as batches of the wire format."""
     return f"late.{kind}.{shard}"
+
+
+def kept(confirmed: Iterable[Seal]) -> Seal:
+    """What all of several writers keep to."""
+    seals = list(confirmed)
+    kinds = set(seals[0]).intersection(*seals) if seals else set()
+    return {kind: min(seal[kind] for seal in seals) for kind in kinds}
 
 
 def covers(confirmed: Seal, asked: Seal) -> bool:
