@@ -12,6 +12,7 @@ from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.model import Kind
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import QuestDB
+from tapehouse.stack.request import basic
 
 _SILENCE_S = 60
 _UNITS = ((MINUTE, "m"), (SECOND, "s"))
@@ -86,10 +87,10 @@ class HotDays:
 
         Raises ConnectError when QuestDB does not answer or an answer is cut, TapehouseError when it refuses.
         """
-        auth = aiohttp.BasicAuth(self._settings.user, self._settings.password.get_secret_value())
+        account = basic(self._settings.user, self._settings.password.get_secret_value())
         timeout = aiohttp.ClientTimeout(total=None, connect=5, sock_read=_SILENCE_S)
         url = f"http://{self._settings.host}:{self._settings.http_port}/exp"
-        async with aiohttp.ClientSession(auth=auth, timeout=timeout) as session:
+        async with aiohttp.ClientSession(headers=account, timeout=timeout) as session:
             for part in slices:
                 try:
                     async with session.get(url, params=_question(kind, part)) as answer:
