@@ -296,7 +296,7 @@ def _values(column: Column) -> st.SearchStrategy[Any]:
     elif column.type == "time":
         made = st.integers(0, 2**62)
     elif column.type == "decimal":
-        made = st.integers(1 - 10**38, 10**38 - 1).map(lambda whole: Decimal(whole).scaleb(-18))
+        made = st.integers(1 - 10**38, 10**38 - 1).map(lambda whole: Decimal(f"{whole}e-18"))
     else:
         made = st.integers(int(column.low or 0), int(column.high or 0))
     if column.nullable:

@@ -55,7 +55,7 @@ def _expected(made: Batch, column: Column) -> list[Any]:
         return [[value.hex() for value in data.row(row).tolist()] for row in range(made.rows)]
     if column.type == "decimal":
         whole = [int.from_bytes(value.tobytes(), "little", signed=True) for value in data]
-        return [Decimal(value).scaleb(-18) if value else Decimal(0) for value in whole]
+        return [Decimal(f"{value}e-18") for value in whole]
     if column.type == "double":
         return [None if value != value else value.hex() for value in data.tolist()]
     return [None if value == NULL_LONG and column.nullable else value for value in data.tolist()]
