@@ -1,13 +1,15 @@
 """Rows of sealed days onto the stream LATE, where the mirror takes them from.
 
-A message holds rows of one message of TICKS and of one day, and its identity says of which. So a replay,
-whatever it is grouped with and however far the seal has moved since, stores nothing twice within the
-duplicate window. One after the other: of two rows with one key the last counts.
+A message holds rows of one message of TICKS and of one day, and its identity says of which, and in which session
+of the writer: what is sent again for want of an answer is stored once. A replay is stored again as a whole. If
+what is there already were left out of it, an older row that went to the hot store the first time would come to
+lie behind a newer one with its key, and of two rows with one key the last counts.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 
 import numpy as np
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
@@ -33,6 +35,11 @@ class Late:
         self._bus = bus
         self._shard = shard
         self._health = health
+        self.begin()
+
+    def begin(self) -> None:
+        """A new session: it may bring messages of the one before again."""
+        self._session = secrets.token_hex(8)
 
     async def put(self, rows: Batch, created_ns: int, seq: int) -> None:
         """Store rows of message `seq` of the stream of ticks that was created at `created_ns`.
@@ -45,7 +52,7 @@ class Late:
         for places in np.split(order, np.flatnonzero(np.diff(days[order])) + 1):
             day = day_of(int(days[places[0]]) * DAY)
             for part, message in enumerate(messages(rows.take(places))):
-                await self._store(subject, message, f"{created_ns}.{seq}.{day}.{part}")
+                await self._store(subject, message, f"{self._session}.{created_ns}.{seq}.{day}.{part}")
 
     async def _store(self, subject: str, message: bytes, identity: str) -> None:
         waited = False

@@ -166,6 +166,7 @@ class Writer:
         # A commit of the session before goes on though nobody waits for it: no seal is confirmed beside it.
         await asyncio.get_running_loop().run_in_executor(self._thread, lambda: None)
         await self._sealing.begin()
+        self._late.begin()
         await self._mark(set(floor.open_days), floor.seq)
         await self._look_at_elders(state)
         # Those who wait for this shard learn which QuestDB its floor counts for.
