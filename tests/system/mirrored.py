@@ -8,13 +8,15 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
 import pytest
 
+from analytics.schedule import Run, run_once, verify_once
+from tapehouse.bus import Bus
 from tapehouse.cli.phases import role_part, start_servers
 from tapehouse.clickhouse import ClickHouseClient
 from tapehouse.clock import DAY, parse_ns
@@ -49,10 +51,7 @@ class Mirrored:
         except BaseException:
             self.stop()
             raise
-        found = load(home)
-        self.settings: Settings = found.model_copy(
-            update={"mirror": found.mirror.model_copy(update={"lease_s": 2.0})}
-        )
+        self.settings: Settings = load(home)
 
     async def _begin(self) -> None:
         await self.stack.__aenter__()
@@ -98,6 +97,23 @@ class Mirrored:
             said, _ = process.communicate(timeout=300)
         assert process.returncode == status, f"{words}: {process.returncode}\n{said}"
         return str(said)
+
+    def mirror(self) -> Run:
+        """One run of the mirror that nothing goes wrong in."""
+        run = self._do(self._with_bus(run_once))
+        assert not run.failed, run.failed
+        return run
+
+    def verified(self) -> int:
+        """Compare all days, expect all to be equal; how many there are."""
+        verdict = self._do(self._with_bus(verify_once))
+        assert not verdict.differing, verdict.differing
+        assert not verdict.unknown, verdict.unknown
+        return len(verdict.equal)
+
+    async def _with_bus(self, work: Callable[[Settings, Bus], Awaitable[_T]]) -> _T:
+        async with Bus.opened(self.settings, "mirror") as bus:
+            return await work(self.settings, bus)
 
     def started(self, *words: str, **env: str) -> subprocess.Popen[str]:
         """Start a command and go on."""

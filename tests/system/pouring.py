@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections import defaultdict
 from datetime import date, timedelta
@@ -10,22 +9,22 @@ from typing import Self
 
 import numpy as np
 import polars as pl
-import pytest
 
-from analytics.mirror import Mirror
 from analytics.survey import today
 from ingest.applied import until_written
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
-from tapehouse import sharding
+from tapehouse import direct, sharding
 from tapehouse.batch import Batch, Strings
 from tapehouse.bus import Bus
 from tapehouse.clock import DAY, MINUTE, SECOND, day_of, now_ns, parse_ns
+from tapehouse.mark import ALL_MARKS, Mark
 from tapehouse.model import ACCOUNT_TRADES, TICKS, TRADES, Kind
 from tapehouse.settings import Settings
 from tapehouse.tabular import as_frame
 from tests.batches import batch
+from tests.waiting import until
 
 _SYMBOLS = ("A", "B", "C/D")
 _CONDITIONS = ("@", "@ F", "T")
@@ -145,17 +144,15 @@ def ago(days: int) -> str:
     return (date.fromisoformat(today()) - timedelta(days=days)).isoformat()
 
 
-async def closed(settings: Settings, bus: Bus, kinds: tuple[Kind, ...] = TICKS) -> None:
+async def closed(bus: Bus, kinds: tuple[Kind, ...] = TICKS) -> None:
     """Wait until no mark of these kinds is open."""
-    for _ in range(100):
-        async with Mirror.leased(settings, bus) as mirror:
-            days = await mirror.days()
-        if not any(
-            day.is_being_written for day in days.values() if day.kind in {kind.name for kind in kinds}
-        ):
-            return
-        await asyncio.sleep(0.2)
-    pytest.fail("waited in vain for the marks to be closed")
+    names = {kind.name for kind in kinds}
+
+    async def quiet() -> bool:
+        marks = await direct.values(bus, ALL_MARKS)
+        return not any(Mark.of(value).is_open for key, value in marks.items() if key.split(".")[1] in names)
+
+    await until(quiet, "the marks to be closed")
 
 
 async def poured(settings: Settings, seed: int, days: list[int], kinds: tuple[Kind, ...] = TICKS) -> Pouring:
@@ -166,5 +163,5 @@ async def poured(settings: Settings, seed: int, days: list[int], kinds: tuple[Ki
     await feed.now(kinds)
     await feed.written()
     async with Bus.opened(settings, "mirror") as bus:
-        await closed(settings, bus, kinds)
+        await closed(bus, kinds)
     return feed

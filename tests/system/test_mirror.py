@@ -70,7 +70,7 @@ async def test_copies_are_whole_though_everything_is_killed_while_ticks_pour_in(
         by_hot, by_cold = mirrored.bars(day)
         assert_frame_equal(by_hot.drop(_SUMS), by_cold.drop(_SUMS), check_exact=True)
         assert_frame_equal(by_hot.select(_SUMS), by_cold.select(_SUMS), rel_tol=1e-9, abs_tol=0)
-    assert "0 differed, 0 healed, 0 not compared" in mirrored.run("mirror", "verify")
+    assert "0 differed, 0 healed, 0 not compared" in await asyncio.to_thread(mirrored.run, "mirror", "verify")
 
 
 async def _pour(feed: Pouring, days: list[str], chance: random.Random, stopping: asyncio.Event) -> None:
