@@ -17,7 +17,7 @@ from analytics.coldstore import ColdStore
 from analytics.fingerprint import Fingerprint, of_frame
 from tapehouse.batch import Batch, Lists
 from tapehouse.clock import DAY
-from tapehouse.model import KINDS, SEQ_MAX, TICKS, TRADES, Column, Kind
+from tapehouse.model import SEQ_MAX, TICKS, TRADES, Column, Kind
 from tapehouse.settings import ClickHouse
 from tapehouse.tabular import as_frame
 from tests.batches import START, batch, batches, decimals
@@ -50,7 +50,6 @@ def _parquet(frame: pl.DataFrame) -> bytes:
 
 
 def _insert(store: ColdStore, kind: Kind, table: str, frame: pl.DataFrame) -> None:
-    """Of any days: more of them than one insert may have are of no kind that the mirror sends."""
     store.client.command(f"TRUNCATE TABLE {table}")
     store.insert(kind, table, _parquet(frame))
 
@@ -183,10 +182,6 @@ def test_of_nothing_it_is_empty(store: ColdStore, staging: dict[Kind, str], kind
         == of_frame(kind, as_frame(batch(kind, 3)).head(0))
         == Fingerprint({})
     )
-
-
-def test_a_kind_with_texts_is_not_forgotten() -> None:
-    assert not any(column.type == "text" for kind in KINDS.values() for column in kind.columns)
 
 
 @settings(max_examples=300)
