@@ -203,7 +203,7 @@ _ONE, _TWO = DAYS[:2]
 _WRITES = "read(1, 1) commit(1) record(1) close_quiet(1)"
 _CASES = {
     "an older row replayed behind a newer one that is in the late stream already": (
-        f"publish(1, '{_ONE}', 0) goes_on(1) run_mirror('{_TWO}') step(9) look(1) publish(1, '{_ONE}', 0) "
+        f"publish(1, '{_ONE}', 0) goes_on(1) run_mirror('{_TWO}') step(15) look(1) publish(1, '{_ONE}', 0) "
         "read(1, 1) commit(1) kill_hot(1) resume_writer(1, 9)"
     ),
     "late rows of a new day merged while a writer does not keep to the seal yet": (
