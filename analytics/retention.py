@@ -92,33 +92,43 @@ class Retention:
         return found
 
     async def run(self, progress: Progress) -> Retained:
-        """Hand over and drop. What cannot be proven stays, and holds up only what is newer in its kind."""
+        """Hand over and drop. What cannot be proven stays, and holds up only what is newer in its kind.
+
+        Days that are sealed are handed over also where retention is off: their late ticks wait for that.
+        """
         done = Retained()
         await asyncio.to_thread(take_back, self._mirror.settings.questdb)
-        if self._hot_days:
-            before = hot_before(self._hot_days, today())
-            for kind in TICKS:
-                await self._hot(kind, before, progress, done)
+        asked, days = await read_seal(self._mirror.bus), await self._mirror.days()
+        for kind in TICKS:
+            sealed = asked.get(kind.name, "")
+            before = max(self._keeps_from(), sealed)
+            if sealed < before or _left(days, kind, before):
+                await self._hand_over(kind, before, progress, done)
+            if self._hot_days:
+                await self._drop(kind, done)
         if self._cold_years:
             await self._cold(done)
         return done
 
-    async def _hot(self, kind: Kind, before: str, progress: Progress, done: Retained) -> None:
+    def _keeps_from(self) -> str:
+        """The first day that the hot store is to keep; empty for all."""
+        return hot_before(self._hot_days, today()) if self._hot_days else ""
+
+    async def _hand_over(self, kind: Kind, before: str, progress: Progress, done: Retained) -> None:
         try:
             entries, report = await hand_over(self._mirror, kind.name, before, progress)
         except ProofError as reason:
             done.kept[kind.name, before] = str(reason)
             return
         done.handed_over += [entry.key for entry in entries]
+        for day in _left(await self._mirror.days(), kind, before):
+            done.kept[day.key] = report.failed.get(day.key, _WRITTEN)
+
+    async def _drop(self, kind: Kind, done: Retained) -> None:
         # Not what is asked for: more may be than the writers keep to yet.
         seal = await kept_seal(self._mirror.bus)
         days = await self._mirror.days()
-        for day in _sorted(
-            days,
-            lambda day: day.kind == kind.name and day.day < before and not day.is_cold and day.hot_rows > 0,
-        ):
-            done.kept[day.key] = report.failed.get(day.key, _WRITTEN)
-        first = first_kept(days, kind.name, seal)
+        first = min(first_kept(days, kind.name, seal), self._keeps_from())
         going = expired(days, kind.name, first, today())
         if not going:
             return
@@ -192,6 +202,11 @@ def _tell(settings: QuestDB, *requests: str) -> None:
         ) from reason
     except psycopg.Error as reason:
         raise TapehouseError(f"questdb: {requests[0]}: {reason}") from reason
+
+
+def _left(days: Mapping[Key, Day], kind: Kind, before: str) -> list[Day]:
+    """The days of a kind before one that are the hot store's still."""
+    return _sorted(days, lambda day: day.kind == kind.name and day.day < before and not day.is_cold)
 
 
 def _sorted(days: Mapping[Key, Day], chosen: Callable[[Day], bool]) -> list[Day]:

@@ -106,6 +106,7 @@ class MirrorRole:
         self._settings = settings
         self._bus = bus
         self._health = health
+        self._again = False
 
     async def run(self) -> None:
         """Run at once, and then as the settings say."""
@@ -118,7 +119,8 @@ class MirrorRole:
             if succeeded and now_ns() >= verify:
                 succeeded = await self._attempt(self._verify())
                 verify = next_time(now_ns(), asked.verify_at) if succeeded else verify
-            due = next_at(began, asked.every_s if succeeded else min(_AGAIN_S, asked.every_s), asked.at)
+            soon = self._again or not succeeded
+            due = next_at(began, min(_AGAIN_S, asked.every_s) if soon else asked.every_s, asked.at)
             await asyncio.sleep(max(0, min(due, verify) - now_ns()) / SECOND)
             await self._bus.until_connected()
 
@@ -135,6 +137,8 @@ class MirrorRole:
 
     async def _mirror(self) -> None:
         done = await run_once(self._settings, self._bus)
+        # A day that is being written is mostly quiet soon.
+        self._again = bool(done.copies.waiting)
         rows = sum(entry.rows for entry in done.copies.copied)
         self._health.wrote(rows, now_ns(), 0)
         if done.failed:
