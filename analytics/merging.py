@@ -81,10 +81,13 @@ class Merger:
         kind = late.kind
         before = await asyncio.to_thread(self._ledger.get, kind.name, day)
         async with self._cold.staged(kind, day) as staging:
-            sums, made = await asyncio.to_thread(self._make, day, late, before, staging, check)
+            sums, old, made = await asyncio.to_thread(self._make, day, late, before, staging, check)
             held_ns = await self._held()
-            # Whoever is killed between the two writes leaves a day that is known all the same.
-            pending = replace(before, owner="cold", pending=made.digest)
+            # Whoever is killed between the two writes leaves a day that is known all the same: what is there now
+            # may be what an earlier merge was about to put there.
+            pending = replace(
+                before, owner="cold", rows=old.rows, fingerprint=old.digest, pending=made.digest
+            )
             pending = await asyncio.to_thread(self._ledger.put, pending, held_ns)
             await asyncio.to_thread(self._cold.replace, kind, day, staging)
         entry = replace(
@@ -104,8 +107,8 @@ class Merger:
 
     def _make(
         self, day: str, late: LateRows, before: Entry, staging: str, check: Check
-    ) -> tuple[_Sums, Fingerprint]:
-        """Fill the staging table with the merged day, and prove it."""
+    ) -> tuple[_Sums, Fingerprint, Fingerprint]:
+        """Fill the staging table with the merged day, and prove it: (what was counted, the day before, and after)."""
         kind = late.kind
         old = self._cold.fingerprint(kind, kind.name, day)
         if not matches(before, old):
@@ -130,7 +133,7 @@ class Merger:
                 f"not the same of {names[:3]}",
                 remedy="The day was left as it was. The next run merges it again.",
             )
-        return sums, made
+        return sums, old, made
 
     def _take(self, late: LateRows, staging: str, start_ns: int, end_ns: int, sums: _Sums) -> None:
         """Bring the rows of one part of a day into the staging table, and add up what became of them."""
