@@ -15,6 +15,8 @@ from tapehouse.settings import QuestDB
 from tapehouse.stack.request import basic
 
 _SILENCE_S = 60
+_PATIENCE_S = 180
+"""Longer than QuestDB works on any statement."""
 _UNITS = ((MINUTE, "m"), (SECOND, "s"))
 
 
@@ -40,7 +42,7 @@ class HotDays:
 
     def __init__(self, settings: QuestDB) -> None:
         self._settings = settings
-        self.reader = QuestReader(settings)
+        self.reader = QuestReader(settings, _PATIENCE_S)
 
     def days(self, kind: Kind) -> dict[str, HotDay]:
         """All days there are, by their partitions."""

@@ -70,33 +70,13 @@ class Mirror:
         Raises ConnectError then.
         """
         cold = ColdStore(settings.clickhouse)
-        task = asyncio.current_task()
-        assert task is not None
-        lost = False
         try:
-            async with Lease(await bus.state(), "mirror", settings.mirror.lease_s) as lease:
-
-                async def watch() -> None:
-                    nonlocal lost
-                    await lease.lost.wait()
-                    lost = True
-                    task.cancel()
-
-                watching = asyncio.create_task(watch())
-                try:
-                    await asyncio.to_thread(cold.drop_leftovers)
-                    yield cls(settings, bus, cold, lease)
-                except asyncio.CancelledError:
-                    if not lost:
-                        raise
-                    task.uncancel()
-                    raise ConnectError(
-                        "mirror: the lease was lost",
-                        remedy="NATS was away for the length of the lease, or another mirror runs.",
-                    ) from None
-                finally:
-                    watching.cancel()
-                    await asyncio.gather(watching, return_exceptions=True)
+            async with (
+                Lease(await bus.state(), "mirror", settings.mirror.lease_s) as lease,
+                _cut_off_with(lease),
+            ):
+                await asyncio.to_thread(cold.drop_leftovers)
+                yield cls(settings, bus, cold, lease)
         finally:
             cold.close()
 
@@ -139,3 +119,28 @@ class Mirror:
             for day in needed:
                 tasks.create_task(one(day))
         return report
+
+
+@asynccontextmanager
+async def _cut_off_with(lease: Lease) -> AsyncIterator[None]:
+    """Cut the context off where the lease is lost, as ConnectError."""
+    limit = asyncio.timeout(None)
+
+    async def watch() -> None:
+        await lease.lost.wait()
+        limit.reschedule(asyncio.get_running_loop().time())
+
+    watching = asyncio.create_task(watch())
+    try:
+        async with limit:
+            yield
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise ConnectError(
+            "mirror: the lease was lost",
+            remedy="NATS was away for the length of the lease, or another mirror runs.",
+        ) from None
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)

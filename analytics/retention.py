@@ -18,11 +18,12 @@ import structlog
 from analytics.days import Day, expired, first_kept
 from analytics.handover import hand_over, kept_seal, read_seal
 from analytics.ledger import Entry, Key
+from analytics.merging import matches
 from analytics.mirror import Mirror, Progress
 from analytics.survey import today
 from tapehouse.errors import ConnectError, ProofError, TapehouseError
 from tapehouse.model import KINDS, TICKS, TRADES, Kind
-from tapehouse.questdb import QuestReader
+from tapehouse.questdb import QuestReader, answered_within
 from tapehouse.settings import QuestDB
 
 VIEWS = ("bars_1m", "bars_1d")
@@ -31,6 +32,7 @@ _CUT_WITH = {TRADES.name: ("bars_1m",)}
 made of them."""
 _log = structlog.get_logger()
 _WRITTEN = "it is being written"
+_PATIENCE_S = 180
 
 
 @dataclass
@@ -130,13 +132,25 @@ class Retention:
         days = await self._mirror.days()
         first = min(first_kept(days, kind.name, seal), self._keeps_from())
         going = expired(days, kind.name, first, today())
-        if not going:
+        if not going or not await self._proven(going, done):
             return
         await self._mirror.lease.hold()
         for table in (kind.name, *_CUT_WITH.get(kind.name, ())):
             await asyncio.to_thread(expire, self._mirror.settings.questdb, table, first, today())
         left = {day.key for day in (await self._mirror.days()).values() if day.hot_rows}
         done.hot_dropped += [day.key for day in going if day.key not in left]
+
+    async def _proven(self, going: list[Day], done: Retained) -> bool:
+        """Whether the cold store still holds what the ledger says of days that are about to leave the hot store."""
+        for day in going:
+            assert day.entry is not None
+            found = await asyncio.to_thread(self._mirror.cold.fingerprint, KINDS[day.kind], day.kind, day.day)
+            if not matches(day.entry, found):
+                fault = f"expected {day.entry.rows:,} rows as they were proven, was {found.rows:,} others"
+                held_ns = await self._mirror.held()
+                await asyncio.to_thread(self._mirror.ledger.put, replace(day.entry, fault=fault), held_ns)
+                done.kept[day.key] = f"its cold copy is damaged: {fault}"
+        return not any(day.key in done.kept for day in going)
 
     async def _cold(self, done: Retained) -> None:
         for day in self._too_old(await self._mirror.days(), today()):
@@ -160,7 +174,9 @@ def expire(settings: QuestDB, table: str, first: str, now: str) -> None:
     same request. Raises ConnectError, TapehouseError.
     """
     ttl = (date.fromisoformat(now) - date.fromisoformat(first)).days + 1
-    _tell(settings, f"{_set_ttl(table, ttl)}; {_set_ttl(table, 0)}", f"SELECT wait_wal_table('{table}')")
+    # A suspended table would take the request and act on it when it is resumed, days later: it must be up to date.
+    applied = f"SELECT wait_wal_table('{table}')"
+    _tell(settings, applied, f"{_set_ttl(table, ttl)}; {_set_ttl(table, 0)}", applied)
 
 
 def take_back(settings: QuestDB) -> list[str]:
@@ -194,7 +210,8 @@ def _tell(settings: QuestDB, *requests: str) -> None:
             connect_timeout=5,
         ) as connection:
             for request in requests:
-                connection.execute(request.encode())
+                with answered_within(connection, _PATIENCE_S):
+                    connection.execute(request.encode())
     except psycopg.OperationalError as reason:
         raise ConnectError(
             f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -44,8 +48,10 @@ _POLARS: dict[str, Any] = {
 class QuestReader:
     """One reading connection, opened when first needed; for one caller at a time."""
 
-    def __init__(self, settings: QuestDB) -> None:
+    def __init__(self, settings: QuestDB, patience_s: float | None = None) -> None:
+        """A statement that is not answered within `patience_s` fails: a server that stands still says nothing."""
         self._settings = settings
+        self._patience = patience_s
         self._connection: psycopg.Connection[Any] | None = None
 
     def __enter__(self) -> Self:
@@ -70,7 +76,10 @@ class QuestReader:
         try:
             if self._connection is None or self._connection.closed:
                 self._connection = self._connect()
-            with self._connection.cursor(binary=True) as cursor:
+            with (
+                answered_within(self._connection, self._patience),
+                self._connection.cursor(binary=True) as cursor,
+            ):
                 return cursor.execute(statement.encode(), parameters or None).fetchall()
         except psycopg.OperationalError as reason:
             self.close()
@@ -203,6 +212,26 @@ class QuestReader:
     def started_ns(self) -> int:
         """When the server was started, ns UTC."""
         return int(self.fetch("SELECT cast(pg_postmaster_start_time() AS long)")[0][0]) * 1000
+
+
+@contextmanager
+def answered_within(connection: psycopg.Connection[Any], seconds: float | None) -> Iterator[None]:
+    """Cut a connection that is still waited for after so many seconds; psycopg.OperationalError comes of it."""
+    if seconds is None:
+        yield
+        return
+
+    def cut() -> None:
+        with socket.socket(fileno=os.dup(connection.fileno())) as end, suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def bar_source(interval: str) -> str:
