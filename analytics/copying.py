@@ -16,21 +16,16 @@ import polars as pl
 
 from analytics import fingerprint
 from analytics.coldstore import ColdStore
-from analytics.days import is_written
 from analytics.fingerprint import Fingerprint
 from analytics.hotdays import HotDays, Slice
-from analytics.ledger import Entry, Ledger, Marks
-from analytics.survey import marks_of
-from tapehouse import sharding
+from analytics.ledger import Entry, Ledger
+from analytics.written import Written
 from tapehouse.bus import Bus
 from tapehouse.clock import now_ns
 from tapehouse.errors import ProofError
-from tapehouse.floor import Floor, floor_key
 from tapehouse.model import Kind
 from tapehouse.settings import Settings
 
-_PATIENCE_S = 20
-_LOOK_S = 0.05
 _SHOWN = 5
 
 Progress = Callable[[int], None]
@@ -43,10 +38,12 @@ class Copier:
 
     def __init__(self, settings: Settings, bus: Bus, cold: ColdStore, ledger: Ledger, held: Held) -> None:
         self._settings = settings
-        self._bus = bus
         self._cold = cold
         self._ledger = ledger
         self._held = held
+        self.written = Written(bus)
+        self.accepts_loss = False
+        """Whether a day may be copied that has fewer rows now than it was proven to have."""
 
     async def copy(self, kind: Kind, day: str, progress: Progress = lambda rows: None) -> Entry:
         """Copy a closed day; returns what the ledger says of it then.
@@ -57,18 +54,15 @@ class Copier:
         began = time.monotonic()
         hot = HotDays(self._settings.questdb)
         try:
-            marks = await marks_of(self._bus, kind, day)
-            started_ns = await asyncio.to_thread(hot.reader.started_ns)
-            await self._until_written(kind, day, marks, started_ns)
-            await asyncio.to_thread(hot.reader.wait_applied, kind.name)
-            most = self._settings.mirror.slice_rows
-            slices = await asyncio.to_thread(hot.slices, kind, day, most)
+            written = await self.written.until(kind, day, hot)
+            slices = await asyncio.to_thread(hot.slices, kind, day, self._settings.mirror.slice_rows)
             async with self._cold.staged(kind, day) as staging:
                 copied, size = await self._load(hot, kind, slices, staging, progress)
                 await self._prove(kind, day, copied, staging)
-                if await asyncio.to_thread(hot.reader.started_ns) != started_ns:
+                if await asyncio.to_thread(hot.reader.started_ns) != written.hot_start_ns:
                     raise ProofError(f"{kind.name} of {day}: questdb was started anew while it was copied")
                 before = await asyncio.to_thread(self._ledger.get, kind.name, day)
+                self._refuse_loss(before, copied)
                 held_ns = await self._put(kind, day, staging, copied)
         finally:
             hot.reader.close()
@@ -76,7 +70,7 @@ class Copier:
             before,
             rows=copied.rows,
             fingerprint=copied.digest,
-            marks=marks,
+            marks=written.marks,
             fault="",
             pending="",
             seconds=time.monotonic() - began,
@@ -85,23 +79,6 @@ class Copier:
         )
         return await asyncio.to_thread(self._ledger.put, entry, held_ns)
 
-    async def _until_written(self, kind: Kind, day: str, marks: Marks, hot_start_ns: int) -> None:
-        """Wait until all that the marks stand for is committed to the QuestDB that runs."""
-        state = await self._bus.state()
-        present = {*(await sharding.read(state)).numbers}
-        created_ns = sharding.created_ns(await self._bus.js.stream_info("TICKS"))
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            floors = {shard: Floor.read(await state.get(floor_key(shard)), created_ns) for shard in marks}
-            if is_written(marks, floors, present, hot_start_ns):
-                return
-            if time.monotonic() > deadline or any(mark.is_open for mark in marks.values()):
-                raise ProofError(
-                    f"{kind.name} of {day}: the writers have not committed all that is marked",
-                    remedy="The next run tries again. `tapehouse status` shows whether the writers run.",
-                )
-            await asyncio.sleep(_LOOK_S)
-
     async def _load(
         self, hot: HotDays, kind: Kind, slices: list[Slice], staging: str, progress: Progress
     ) -> tuple[Fingerprint, int]:
@@ -109,13 +86,12 @@ class Copier:
 
         While one slice is stored and taken into the fingerprint the next one is exported.
         """
-        parts: list[Fingerprint] = []
-        size = 0
+        copied, size = Fingerprint({}), 0
         under_way: asyncio.Future[tuple[Fingerprint, None]] | None = None
         try:
             async for part, body in hot.export(kind, slices):
                 if under_way:
-                    parts.append((await under_way)[0])
+                    copied = Fingerprint.sum([copied, (await under_way)[0]])
                 under_way = asyncio.gather(
                     asyncio.to_thread(read_hot, kind, part, body),
                     asyncio.to_thread(self._cold.insert, kind, staging, body),
@@ -123,11 +99,11 @@ class Copier:
                 size += len(body)
                 progress(part.rows)
             if under_way:
-                parts.append((await under_way)[0])
+                copied = Fingerprint.sum([copied, (await under_way)[0]])
         finally:
             if under_way and not under_way.done():
                 await asyncio.gather(under_way, return_exceptions=True)
-        return Fingerprint.sum(parts), size
+        return copied, size
 
     async def _prove(self, kind: Kind, day: str, copied: Fingerprint, staging: str) -> None:
         stored = await asyncio.to_thread(self._cold.fingerprint, kind, staging)
@@ -137,6 +113,20 @@ class Copier:
                 f"{kind.name} of {day}: expected {copied.rows:,} rows as they were sent, "
                 f"was {stored.rows:,} in the cold store, other in {shown or 'all'}",
                 remedy="The day was left as it was. The next run copies it again.",
+            )
+
+    def _refuse_loss(self, before: Entry, copied: Fingerprint) -> None:
+        """A day never has fewer rows than it had: if it does, the cold copy is what is left of them."""
+        if before.owner == "cold" and copied.digest != before.fingerprint:
+            raise ProofError(
+                f"{before.kind} of {before.day}: the hot store has other rows than the ledger says"
+            )
+        if copied.rows < before.rows and not self.accepts_loss:
+            raise ProofError(
+                f"{before.kind} of {before.day}: expected at least the {before.rows:,} rows that were proven, was "
+                f"{copied.rows:,} in the hot store: it has lost rows, and the cold copy stays as it was",
+                remedy="Bring the hot store back; or, to lose them in the cold store too, `tapehouse mirror run "
+                "--accept-loss`.",
             )
 
     async def _put(self, kind: Kind, day: str, staging: str, copied: Fingerprint) -> int:
@@ -151,7 +141,13 @@ class Copier:
 
 def read_hot(kind: Kind, part: Slice, body: bytes) -> Fingerprint:
     """The fingerprint of a slice, if it is whole."""
-    frame = pl.read_parquet(io.BytesIO(body))
+    try:
+        frame = pl.read_parquet(io.BytesIO(body))
+    except pl.exceptions.PolarsError as reason:
+        raise ProofError(
+            f"{kind.name}: expected a whole Parquet file of {part.rows:,} rows, was none: {reason}",
+            remedy="Look at QuestDB's log. The next run copies the day again.",
+        ) from reason
     if frame.height != part.rows:
         raise ProofError(
             f"{kind.name}: expected {part.rows:,} rows in a slice, was {frame.height:,}: the day is being written",

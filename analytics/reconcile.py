@@ -1,12 +1,13 @@
 """All days compared, whatever is known of them: what differs is reported, marked, and healed where it can be.
 
-A day that both stores hold is read in both. A day that the cold store alone holds is compared with what the
-ledger says it was proven to be.
+A day of the hot store's is read in both stores. A day of the cold store's is compared with what the ledger says it
+was proven to be, and brought back from the hot store where that still holds it.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from nats.errors import Error as NatsError
@@ -15,9 +16,9 @@ from analytics.copying import read_hot
 from analytics.days import Day
 from analytics.fingerprint import Fingerprint, Names
 from analytics.hotdays import HotDays
-from analytics.ledger import Entry, Key
+from analytics.ledger import Entry, Key, Marks
 from analytics.merging import matches
-from analytics.mirror import Mirror, Progress, Report
+from analytics.mirror import Mirror, Progress
 from analytics.survey import marks_of, today
 from tapehouse.errors import TapehouseError
 from tapehouse.model import KINDS, Kind
@@ -49,6 +50,13 @@ class Verdict:
     differing: list[Difference] = field(default_factory=list)
     unknown: dict[Key, str] = field(default_factory=dict)
     """Days that could not be compared now, with the reason."""
+    failed: dict[Key, str] = field(default_factory=dict)
+    """Days that could not be copied, with the reason."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether all that was compared is equal now, and nothing failed."""
+        return not self.failed and all(difference.healed for difference in self.differing)
 
 
 class Reconciliation:
@@ -59,18 +67,17 @@ class Reconciliation:
 
     async def run(self, progress: Progress) -> Verdict:
         """Copy what is known to need it, compare all closed days, and copy what differs once more."""
-        await self._mirror.copy_all(progress)
-        verdict = Verdict()
+        verdict = Verdict(failed=(await self._mirror.copy_all(progress)).failed)
         now = today()
-        days = [day for day in (await self._mirror.days()).values() if day.day < now]
-        progress.begins(sum(max(day.hot_rows, day.cold_rows) for day in days))
-        for day in sorted(days, key=lambda day: day.key):
+        days = {key: day for key, day in (await self._mirror.days()).items() if day.day < now}
+        progress.begins(sum(max(day.hot_rows, day.cold_rows) for day in days.values()))
+        for _, day in sorted(days.items()):
             try:
                 await self._compare(day, verdict, progress)
             except (TapehouseError, NatsError) as reason:
                 verdict.unknown[day.key] = str(reason)
         if verdict.differing:
-            await self._heal(verdict, progress)
+            await self._heal(verdict, days, progress)
         return verdict
 
     async def _compare(self, day: Day, verdict: Verdict, progress: Progress) -> None:
@@ -83,12 +90,15 @@ class Reconciliation:
         else:
             verdict.unknown[day.key] = f"{day.state(today())}: the next run of the mirror copies it"
             return
+        entry = await asyncio.to_thread(self._mirror.ledger.get, *day.key)
+        fault = ""
         if difference is None:
             verdict.equal.append(day.key)
+        else:
+            verdict.differing.append(difference)
+            fault = f"expected {difference.expected}, was {difference.found}"
+        if fault == entry.fault:
             return
-        verdict.differing.append(difference)
-        entry = await asyncio.to_thread(self._mirror.ledger.get, *day.key)
-        fault = f"expected {difference.expected}, was {difference.found}"
         held_ns = await self._mirror.held()
         await asyncio.to_thread(self._mirror.ledger.put, replace(entry, fault=fault), held_ns)
 
@@ -100,11 +110,11 @@ class Reconciliation:
         return Difference(entry.key, said, f"{found.rows:,} with {found.digest}")
 
     async def _against_hot(self, kind: Kind, day: Day, progress: Progress) -> Difference | None:
-        """None where both hold the same, and the ledger says so; also where the day moved meanwhile."""
+        """None where both hold the same, and the ledger says so."""
         assert day.entry is not None
-        hot = await self._hot(kind, day.day, progress)
+        marks, hot = await self._hot(kind, day.day, progress)
         cold = await asyncio.to_thread(self._mirror.cold.fingerprint, kind, kind.name, day.day)
-        if await marks_of(self._mirror.bus, kind, day.day) != day.marks:
+        if not marks == day.marks == await marks_of(self._mirror.bus, kind, day.day):
             raise TapehouseError("touched while it was compared: the next run of the mirror copies it")
         names = hot.differs(cold)
         if not names and day.entry.rows == hot.rows and day.entry.fingerprint == hot.digest:
@@ -116,21 +126,31 @@ class Reconciliation:
         )
         return Difference(day.key, f"{hot.rows:,} rows as in the hot store", found, tuple(names))
 
-    async def _hot(self, kind: Kind, day: str, progress: Progress) -> Fingerprint:
+    async def _hot(self, kind: Kind, day: str, progress: Progress) -> tuple[Marks, Fingerprint]:
         hot = HotDays(self._mirror.settings.questdb)
         try:
+            written = await self._mirror.copier.written.until(kind, day, hot)
             slices = await asyncio.to_thread(hot.slices, kind, day, self._mirror.settings.mirror.slice_rows)
-            parts = []
+            found = Fingerprint({})
             async for part, body in hot.export(kind, slices):
-                parts.append(await asyncio.to_thread(read_hot, kind, part, body))
+                found = Fingerprint.sum([found, await asyncio.to_thread(read_hot, kind, part, body)])
                 progress.moved(part.rows)
-            return Fingerprint.sum(parts)
+            return written.marks, found
         finally:
             hot.reader.close()
 
-    async def _heal(self, verdict: Verdict, progress: Progress) -> None:
-        """Copy what differs once more; of days that the cold store owns there is nothing to copy from."""
+    async def _heal(self, verdict: Verdict, days: Mapping[Key, Day], progress: Progress) -> None:
+        """Copy what differs once more; a day of the cold store's only where the hot store still has what it was."""
         keys = {difference.key for difference in verdict.differing}
-        report: Report = await self._mirror.copy_all(progress, lambda day: day.key in keys)
+        report = await self._mirror.copy_all(progress, lambda day: day.key in keys)
         healed = {entry.key for entry in report.copied}
+        for key in sorted(keys - healed):
+            if days[key].is_cold and days[key].hot_rows:
+                try:
+                    await self._mirror.copier.copy(KINDS[key[0]], key[1], progress.moved)
+                except (TapehouseError, NatsError) as reason:
+                    verdict.failed[key] = str(reason)
+                else:
+                    healed.add(key)
+        verdict.failed.update(report.failed)
         verdict.differing = [replace(one, healed=one.key in healed) for one in verdict.differing]

@@ -53,18 +53,24 @@ class Run:
             told.append(
                 f"{len(self.retained.hot_dropped)} left the hot store, {len(self.retained.cold_dropped)} the cold"
             )
+        if self.late.waiting:
+            told.append(f"late ticks of {len(self.late.waiting)} sealed days wait for their hand-over")
         if self.failed:
             told.append(f"{len(self.failed)} failed")
         return "; ".join(told)
 
 
-async def run_once(settings: Settings, bus: Bus, progress: Progress | None = None) -> Run:
+async def run_once(
+    settings: Settings, bus: Bus, progress: Progress | None = None, *, accepts_loss: bool = False
+) -> Run:
     """Copy, merge what came late, and let go of what is too old, when no other mirror runs.
 
-    What fails for a day is in the answer; ConnectError where a part does not answer at all.
+    `accepts_loss` copies days, too, that have fewer rows than they had. What fails for a day is in the answer;
+    ConnectError where a part does not answer at all.
     """
     progress = progress or Progress()
     async with Mirror.leased(settings, bus) as mirror:
+        mirror.copier.accepts_loss = accepts_loss
         copies = await mirror.copy_all(progress)
         merger = Merger(mirror.cold, mirror.ledger, mirror.held, settings.mirror.slice_rows)
         late = LateStream(bus, mirror.cold, merger)
@@ -150,7 +156,8 @@ class MirrorRole:
         verdict = await verify_once(self._settings, self._bus)
         for difference in verdict.differing:
             _log.error("a copy differed", what=str(difference))
-        if any(not difference.healed for difference in verdict.differing):
-            self._health.waiting(f"{len(verdict.differing)} days differ: {verdict.differing[0]}")
+        if not verdict.is_good:
+            wrong = [*map(str, verdict.differing), *verdict.failed.values()]
+            self._health.waiting(f"{len(wrong)} days differ or were not copied: {wrong[0].splitlines()[0]}")
         else:
             self._health.ready(f"{len(verdict.equal)} days compared, {len(verdict.differing)} healed")

@@ -30,14 +30,19 @@ def command() -> None:
 
 
 @command.command()
+@click.option(
+    "--accept-loss", is_flag=True, help="Copy days, too, that have fewer rows in the hot store than they had."
+)
 @options.home
-def run(home: Path | None) -> None:
+def run(accept_loss: bool, home: Path | None) -> None:
     """Copy the days that need it, merge what came late, hand over and drop what is too old."""
     from analytics.schedule import run_once
     from tapehouse.settings import load
 
     settings = load(home)
-    done = _with_bus(settings, lambda bus, progress: run_once(settings, bus, progress))
+    done = _with_bus(
+        settings, lambda bus, progress: run_once(settings, bus, progress, accepts_loss=accept_loss)
+    )
     for entry in done.copies.copied:
         speed = entry.rows / entry.seconds if entry.seconds else 0
         click.echo(
@@ -71,6 +76,8 @@ def verify(home: Path | None) -> None:
     verdict = _with_bus(settings, lambda bus, progress: verify_once(settings, bus, progress))
     for difference in verdict.differing:
         click.echo(f"differs: {difference}")
+    for (kind, day), reason in sorted(verdict.failed.items()):
+        click.echo(f"not copied: {kind} of {day}: {reason}", err=True)
     for (kind, day), reason in sorted(verdict.unknown.items()):
         click.echo(f"not compared: {kind} of {day}: {reason}", err=True)
     healed = sum(difference.healed for difference in verdict.differing)
@@ -78,7 +85,7 @@ def verify(home: Path | None) -> None:
         f"{len(verdict.equal):,} days equal, {len(verdict.differing):,} differed, {healed:,} healed, "
         f"{len(verdict.unknown):,} not compared"
     )
-    sys.exit(0 if healed == len(verdict.differing) else 1)
+    sys.exit(0 if verdict.is_good else 1)
 
 
 @command.command()
