@@ -27,7 +27,8 @@ from tapehouse.model import Column, Kind
 Words: TypeAlias = NDArray[np.uint64]
 Names: TypeAlias = tuple[str | None, ...]
 
-_NULL = 1 << 63
+_NULL = (1 << 64) - 1
+"""Of an absent value: as a double it is no number, as a long below zero, so no value has these bits."""
 _MIX = 0xD6E8FEB86659FD93
 _PLACE = 0x9E3779B97F4A7C15
 _ALL = (1 << 64) - 1

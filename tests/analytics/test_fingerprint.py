@@ -17,7 +17,7 @@ from analytics.coldstore import ColdStore
 from analytics.fingerprint import Fingerprint, of_frame
 from tapehouse.batch import Batch, Lists
 from tapehouse.clock import DAY
-from tapehouse.model import SEQ_MAX, TICKS, TRADES, Column, Kind
+from tapehouse.model import QUOTES, SEQ_MAX, TICKS, TRADES, Column, Kind
 from tapehouse.settings import ClickHouse
 from tapehouse.tabular import as_frame
 from tests.batches import START, batch, batches, decimals
@@ -121,7 +121,7 @@ def _edges(column: Column) -> np.ndarray[Any, Any]:
     return np.array([low, high, high - 1, (low + high) // 2], column.types.numpy)
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(made=_edged())
 def test_what_is_stored_has_the_fingerprint_of_what_was_sent_and_its_bits(
     store: ColdStore, staging: dict[Kind, str], made: Batch
@@ -136,7 +136,7 @@ def test_what_is_stored_has_the_fingerprint_of_what_was_sent_and_its_bits(
     assert of_frame(kind, stored.with_columns(pl.col(pl.String).cast(pl.String))) == of_frame(kind, frame)
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_numbers_of_trades_near_their_time_come_back(
     store: ColdStore, staging: dict[Kind, str], data: st.DataObject
@@ -184,7 +184,16 @@ def test_of_nothing_it_is_empty(store: ColdStore, staging: dict[Kind, str], kind
     )
 
 
-@settings(max_examples=300)
+def test_an_absent_value_is_none_of_those_that_may_be_there() -> None:
+    frame = as_frame(batch(QUOTES, 1))
+    values = [None, 0.0, -0.0, 5e-324, -5e-324, 1e12, -1e12]
+    assert (
+        len({of_frame(QUOTES, frame.with_columns(bid=pl.lit(value, pl.Float64))).digest for value in values})
+        == 7
+    )
+
+
+@settings(max_examples=150)
 @given(data=st.data(), kind=_KINDS, seed=_SEEDS, rows=st.integers(1, 30))
 def test_any_one_change_of_rows_changes_it(data: st.DataObject, kind: Kind, seed: int, rows: int) -> None:
     frame = as_frame(batch(kind, rows, seed))
@@ -194,6 +203,7 @@ def test_any_one_change_of_rows_changes_it(data: st.DataObject, kind: Kind, seed
     assert (of_frame(kind, changed).digest == of_frame(kind, frame).digest) is is_same
 
 
+@settings(max_examples=50)
 @given(kind=_KINDS, seeds=st.lists(_SEEDS, min_size=1, max_size=4), chance=st.randoms())
 def test_it_is_the_sum_of_its_parts_in_any_order(kind: Kind, seeds: list[int], chance: Any) -> None:
     frames = [as_frame(batch(kind, 1 + seed % 20, seed)) for seed in seeds]
