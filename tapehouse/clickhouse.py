@@ -27,6 +27,9 @@ _SETTINGS = {
     # Anything else would let two roles that speak at the same time disturb each other.
     "wait_end_of_query": 1,
     "insert_null_as_default": 0,
+    # Late rows may be of any days, each of which is a partition.
+    "max_partitions_per_insert_block": 0,
+    "input_format_null_as_default": 0,
     "input_format_parquet_allow_missing_columns": 0,
 }
 
