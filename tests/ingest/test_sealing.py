@@ -1,4 +1,4 @@
-"""Sealed days on real servers: their rows are in the late stream once, and none comes to QuestDB any more."""
+"""Sealed days on real servers: their rows are in the late stream, and none comes to QuestDB any more."""
 
 from __future__ import annotations
 
