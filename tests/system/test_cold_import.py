@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 from polars.testing import assert_frame_equal
 
 from tapehouse.bus import Bus
@@ -140,6 +141,7 @@ def test_a_kill_at_any_write_and_a_repeat_double_nothing(
     assert mirrored.staging() == []
 
 
+@pytest.mark.long
 async def test_a_kill_in_the_middle_and_a_repeat_double_nothing(
     mirrored: Mirrored, tmp_path: Path, venue: str
 ) -> None:
