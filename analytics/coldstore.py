@@ -19,7 +19,9 @@ from tapehouse.errors import TapehouseError
 from tapehouse.model import Kind
 from tapehouse.settings import ClickHouse
 
-_MARK = "staging_"
+STAGING = "staging_"
+IMPORT = "import_"
+"""Begins the names of tables that are filled without the mirror's lease; one of yesterday is nobody's any more."""
 
 
 class ColdStore:
@@ -36,10 +38,11 @@ class ColdStore:
         self.client.close()
 
     def drop_leftovers(self) -> list[str]:
-        """Drop every staging table there is, and return their names."""
+        """Drop every staging table there is, and what a killed import left; returns their names."""
         found = self.client.fetch(
-            "SELECT name FROM system.tables WHERE database = {database:String} AND startsWith(name, {mark:String})",
-            {"database": self._database, "mark": _MARK},
+            "SELECT name FROM system.tables WHERE database = {database:String} AND (startsWith(name, {staging:String})"
+            " OR startsWith(name, {import:String}) AND metadata_modification_time < now() - INTERVAL 1 DAY)",
+            {"database": self._database, "staging": STAGING, "import": IMPORT},
         )
         names = [name for (name,) in found]
         for name in names:
@@ -50,7 +53,7 @@ class ColdStore:
     async def staged(self, kind: Kind, day: str) -> AsyncIterator[str]:
         """An empty table like that of a kind for one day of it, dropped at the end."""
         name = await asyncio.to_thread(
-            self._create, kind, day.replace("-", ""), f"AS {self._local(kind.name)}"
+            self._create, f"{STAGING}{kind.name}_{_number(day)}", f"AS {self._local(kind.name)}"
         )
         try:
             yield name
@@ -58,9 +61,12 @@ class ColdStore:
             await asyncio.to_thread(self._drop, name)
 
     @asynccontextmanager
-    async def table(self, kind: Kind, label: str, definition: str) -> AsyncIterator[str]:
-        """An empty table of another kind, dropped at the end: its columns and its engine are the definition."""
-        name = await asyncio.to_thread(self._create, kind, label, definition)
+    async def table(self, kind: Kind, mark: str, definition: str) -> AsyncIterator[str]:
+        """An empty table for late rows of a kind, dropped at the end: its columns and its engine are the definition.
+
+        `mark` is STAGING or IMPORT.
+        """
+        name = await asyncio.to_thread(self._create, f"{mark}{kind.name}_late", definition)
         try:
             yield name
         finally:
@@ -102,8 +108,8 @@ class ColdStore:
     def _local(self, table: str) -> str:
         return f"{table}_local" if self._cluster else table
 
-    def _create(self, kind: Kind, label: str, definition: str) -> str:
-        name = f"{_MARK}{kind.name}_{label}_{secrets.token_hex(4)}"
+    def _create(self, label: str, definition: str) -> str:
+        name = f"{label}_{secrets.token_hex(4)}"
         self.client.command(f"CREATE TABLE {self._local(name)}{self._on} {definition}")
         if self._cluster:
             self.client.command(

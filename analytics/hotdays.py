@@ -15,6 +15,8 @@ from tapehouse.settings import QuestDB
 from tapehouse.stack.request import basic
 
 _SILENCE_S = 60
+_SLICE_BYTES = 64 * 2**20
+_LEAST = 5_000
 _PATIENCE_S = 180
 """Longer than QuestDB works on any statement."""
 _UNITS = ((MINUTE, "m"), (SECOND, "s"))
@@ -57,8 +59,14 @@ class HotDays:
         return days
 
     def slices(self, kind: Kind, day: str, most: int) -> list[Slice]:
-        """A day cut by time into slices of at most `most` rows, but for seconds that hold more."""
+        """A day cut by time into slices of at most `most` rows, but for seconds that hold more.
+
+        Less where rows are large, as those of books are.
+        """
         start = parse_ns(day)
+        held = self.days(kind).get(day)
+        if held is not None:
+            most = min(most, max(_LEAST, _SLICE_BYTES * held.rows // max(held.bytes, 1)))
         return self._cut(kind, start, start + DAY, most, 0)
 
     def _cut(self, kind: Kind, start_ns: int, end_ns: int, most: int, level: int) -> list[Slice]:

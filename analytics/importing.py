@@ -7,7 +7,6 @@ and is repeated from the start.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from analytics.coldstore import IMPORT, ColdStore
 from analytics.days import takes_late
 from analytics.handover import ask_seal, until_confirmed
 from analytics.laterows import PLACE, LateRows
@@ -22,11 +22,12 @@ from analytics.merging import Merger
 from analytics.mirror import Mirror
 from analytics.survey import today
 from tapehouse.batch import Batch
+from tapehouse.bus import Bus
 from tapehouse.errors import ConflictError, UsageError
 from tapehouse.model import Kind
+from tapehouse.settings import Settings
 from tapehouse.tabular import as_frame
 
-_ROWS = 200_000
 _SHOWN = 5
 _CONFIRMED_S = 30
 
@@ -42,14 +43,14 @@ class Imported:
 
 
 class Import:
-    """One source. For whoever holds the mirror's lease; `run` once."""
+    """One source; `run` once. The mirror's lease is taken when all is read."""
 
-    def __init__(self, mirror: Mirror, may_correct: Callable[[Kind], bool]) -> None:
+    def __init__(self, settings: Settings, bus: Bus, may_correct: Callable[[Kind], bool]) -> None:
         """`may_correct` tells whether rows of a kind may give stored keys other values."""
-        self._mirror = mirror
+        self._settings = settings
+        self._bus = bus
         self._may_correct = may_correct
         self._late: dict[Kind, LateRows] = {}
-        self._frames: dict[Kind, list[pl.DataFrame]] = {}
         self._place = 0
 
     async def run(self, batches: AsyncIterator[Batch]) -> Imported:
@@ -59,35 +60,30 @@ class Import:
         overwrite others that they must not; ProofError, ColdStoreError, ConnectError as a merge does.
         """
         done = Imported()
-        async with AsyncExitStack() as tables:
-            async for batch in batches:
-                await self._hold(batch, tables)
-            for kind, late in self._late.items():
-                await self._send(kind)
-                await self._own(kind, sorted(late.fingerprints))
-            for late in self._late.values():
-                await self._merge(late, done)
+        cold = ColdStore(self._settings.clickhouse)
+        try:
+            async with AsyncExitStack() as tables:
+                async for batch in batches:
+                    await self._hold(batch, cold, tables)
+                async with Mirror.leased(self._settings, self._bus) as mirror:
+                    for kind, late in self._late.items():
+                        await late.send()
+                        await self._own(mirror, kind, sorted(late.fingerprints))
+                    for late in self._late.values():
+                        await self._merge(mirror, late, done)
+        finally:
+            cold.close()
         return done
 
-    async def _hold(self, batch: Batch, tables: AsyncExitStack) -> None:
-        kind = batch.kind
-        if kind not in self._late:
-            opened = LateRows.opened(self._mirror.cold, kind)
-            self._late[kind] = await tables.enter_async_context(opened)
-            self._frames[kind] = []
+    async def _hold(self, batch: Batch, cold: ColdStore, tables: AsyncExitStack) -> None:
+        if batch.kind not in self._late:
+            opened = LateRows.opened(cold, batch.kind, IMPORT)
+            self._late[batch.kind] = await tables.enter_async_context(opened)
         places = pl.int_range(self._place, self._place + batch.rows, dtype=pl.UInt64, eager=True).alias(PLACE)
-        self._frames[kind].append(as_frame(batch).with_columns(places))
         self._place += batch.rows
-        if sum(frame.height for frame in self._frames[kind]) >= _ROWS:
-            await self._send(kind)
+        await self._late[batch.kind].hold(as_frame(batch).with_columns(places))
 
-    async def _send(self, kind: Kind) -> None:
-        if self._frames[kind]:
-            rows = pl.concat(self._frames[kind])
-            self._frames[kind] = []
-            await asyncio.to_thread(self._late[kind].add, rows)
-
-    async def _own(self, kind: Kind, days: list[str]) -> None:
+    async def _own(self, mirror: Mirror, kind: Kind, days: list[str]) -> None:
         """See to it that the cold store may take these days: no tick of them goes to the hot store any more."""
         if days[-1] >= today():
             raise UsageError(
@@ -95,15 +91,15 @@ class Import:
                 remedy="Bring the file in without --cold.",
             )
         before = (date.fromisoformat(days[-1]) + timedelta(days=1)).isoformat()
-        await self._refuse_hot(kind, before)
+        await self._refuse_hot(mirror, kind, before)
         # Also where it was asked for before: it may not have been confirmed.
-        await ask_seal(self._mirror.bus, kind.name, before)
-        await until_confirmed(self._mirror.bus, {kind.name: before}, _CONFIRMED_S)
+        await ask_seal(mirror.bus, kind.name, before)
+        await until_confirmed(mirror.bus, {kind.name: before}, _CONFIRMED_S)
         # What came between the look and the seal.
-        await self._refuse_hot(kind, before)
+        await self._refuse_hot(mirror, kind, before)
 
-    async def _refuse_hot(self, kind: Kind, before: str) -> None:
-        ours = [day for day in (await self._mirror.days()).values() if day.kind == kind.name]
+    async def _refuse_hot(self, mirror: Mirror, kind: Kind, before: str) -> None:
+        ours = [day for day in (await mirror.days()).values() if day.kind == kind.name]
         seal = {kind.name: before}
         hot = sorted(
             day.day for day in ours if day.day < before and not takes_late(day, day.day, kind.name, seal)
@@ -116,8 +112,7 @@ class Import:
                 "--hot-days N`.",
             )
 
-    async def _merge(self, late: LateRows, done: Imported) -> None:
-        mirror = self._mirror
+    async def _merge(self, mirror: Mirror, late: LateRows, done: Imported) -> None:
         merger = Merger(mirror.cold, mirror.ledger, mirror.held, mirror.settings.mirror.slice_rows)
 
         def check(day: str, rows: int) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -17,7 +17,8 @@ from analytics.ledger import Key, Late
 from analytics.merging import Merged, Merger
 from tapehouse import direct, sharding
 from tapehouse.bus import LATE, Bus
-from tapehouse.errors import TapehouseError, WireError
+from tapehouse.clock import day_of
+from tapehouse.errors import ConnectError, TapehouseError, WireError
 from tapehouse.model import KINDS, Kind
 from tapehouse.seal import Seal
 from tapehouse.tabular import as_frame
@@ -25,9 +26,16 @@ from tapehouse.wire import ROWS_MAX, unpack
 
 _MESSAGES = 256
 _BYTES = 8 * 2**20
-_ROWS = 200_000
-"""Sent to the cold store at a time."""
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class _Message:
+    seq: int
+    day: str
+    rows: pl.DataFrame
+    merged: bool
+    """Whether its day holds it, by the ledger."""
 
 
 @dataclass
@@ -49,93 +57,89 @@ class LateStream:
         self._merger = merger
 
     async def merge_all(self, days: Mapping[Key, Day], seal: Seal) -> LateReport:
-        """Merge what is there now, one kind after another; then the stream is freed below what must stay.
+        """Merge what is there now, one kind after another; then the stream is freed of it.
 
-        `seal` is what all writers keep to, and was read before `days` were.
-        A day that fails, and days that are still the hot store's, keep their messages; what of a message is
-        merged already is known by the ledger and not merged again.
+        A day that fails, and days that are still the hot store's, keep their messages. `seal` is what all writers
+        keep to, and was read before `days` were.
         """
-        info = await self._bus.js.stream_info(LATE)
+        info = await self._bus.js.stream_info(LATE, subjects_filter=">")
         last = Late(sharding.created_ns(info), info.state.last_seq)
         report = LateReport()
-        if info.state.messages:
-            kept = last.seq + 1
-            for kind in sorted({subject.split(".")[1] for subject in await self._subjects()}):
-                kept = min(kept, await self._merge(KINDS[kind], last, days, seal, report))
-            await self._bus.js.purge_stream(LATE, seq=kept)
+        done: set[int] = set()
+        for kind in sorted({subject.split(".")[1] for subject in info.state.subjects or ()}):
+            try:
+                done |= await self._merge(KINDS[kind], last, days, seal, report)
+            except (TapehouseError, NatsError) as reason:
+                report.failed[kind, ""] = str(reason)
+                _log.warning("late ticks not read", kind=kind, reason=str(reason))
+        if done:
+            await self._free(info.state.first_seq, done)
         return report
 
-    async def _subjects(self) -> set[str]:
-        info = await self._bus.js.stream_info(LATE, subjects_filter=">")
-        return {*(info.state.subjects or ())}
+    async def _free(self, first: int, done: set[int]) -> None:
+        """Let go of messages: those below all that must stay at once, the others one by one."""
+        kept = first
+        while kept in done:
+            kept += 1
+        if kept > first:
+            await self._bus.js.purge_stream(LATE, seq=kept)
+        for seq in sorted(seq for seq in done if seq > kept):
+            await self._bus.js.delete_msg(LATE, seq)
 
     async def _merge(
         self, kind: Kind, last: Late, days: Mapping[Key, Day], seal: Seal, report: LateReport
-    ) -> int:
-        """Merge one kind; returns the first message that must stay, or the one behind the last."""
-        first_of: dict[str, int] = {}
+    ) -> set[int]:
+        """Merge one kind; returns the messages that nobody needs any more."""
+        done: set[int] = set()
+        messages: dict[str, list[int]] = defaultdict(list)
         async with LateRows.opened(self._cold, kind) as late:
-            await self._load(late, last, days, seal, first_of, report)
-            kept = last.seq + 1
-            for day, first in sorted(first_of.items()):
-                if day in late.fingerprints:
-                    try:
-                        report.merged.append(await self._merger.merge(day, late, last))
-                    except (TapehouseError, NatsError) as reason:
-                        report.failed[kind.name, day] = str(reason)
-                        _log.warning("late ticks not merged", kind=kind.name, day=day, reason=str(reason))
-                        kept = min(kept, first)
+            async for message in self._messages(kind, last, days):
+                if message.merged:
+                    done.add(message.seq)
+                elif takes_late(days.get((kind.name, message.day)), message.day, kind.name, seal):
+                    messages[message.day].append(message.seq)
+                    await late.hold(message.rows)
                 else:
-                    kept = min(kept, first)
-        return kept
+                    report.waiting.add((kind.name, message.day))
+            await late.send()
+            for day, seqs in sorted(messages.items()):
+                try:
+                    report.merged.append(await self._merger.merge(day, late, last))
+                    done.update(seqs)
+                except (TapehouseError, NatsError) as reason:
+                    report.failed[kind.name, day] = str(reason)
+                    _log.warning("late ticks not merged", kind=kind.name, day=day, reason=str(reason))
+        return done
 
-    async def _load(
-        self,
-        late: LateRows,
-        last: Late,
-        days: Mapping[Key, Day],
-        seal: Seal,
-        first_of: dict[str, int],
-        report: LateReport,
-    ) -> None:
-        """Bring the rows that are to be merged into the table; the first message of each day is noted."""
-        frames: list[pl.DataFrame] = []
-        seq = 1
-        while seq <= last.seq:
-            messages = await direct.following(self._bus, LATE, seq, _MESSAGES, _BYTES)
-            if not messages:
-                break
-            for at, subject, data in messages:
-                seq = at + 1
-                if at > last.seq or subject.split(".")[1] != late.kind.name:
-                    continue
-                for day, rows in _by_day(late.kind, at, data):
-                    key = late.kind.name, day
-                    known = days.get(key)
-                    entry = known.entry if known else None
-                    if entry and entry.late.created_ns == last.created_ns and at <= entry.late.seq:
-                        continue
-                    first_of.setdefault(day, at)
-                    if takes_late(known, day, late.kind.name, seal):
-                        frames.append(rows)
-                    else:
-                        report.waiting.add(key)
-            if sum(frame.height for frame in frames) >= _ROWS:
-                await asyncio.to_thread(late.add, pl.concat(frames))
-                frames.clear()
-        if frames:
-            await asyncio.to_thread(late.add, pl.concat(frames))
+    async def _messages(self, kind: Kind, last: Late, days: Mapping[Key, Day]) -> AsyncIterator[_Message]:
+        """The messages of a kind up to the last one.
+
+        Raises ConnectError where the stream does not give all that it says it holds.
+        """
+        seq = 0
+        while seq < last.seq:
+            found = await direct.following(self._bus, LATE, seq + 1, _MESSAGES, _BYTES)
+            if not found:
+                raise ConnectError(
+                    f"nats: expected messages of {LATE} up to {last.seq}, was none behind {seq}",
+                    remedy="A server of the cluster is behind: the next run of the mirror tries again.",
+                )
+            for seq, subject, data in found:
+                if seq <= last.seq and subject.split(".")[1] == kind.name:
+                    yield _read(kind, seq, data, last, days)
 
 
-def _by_day(kind: Kind, seq: int, data: bytes) -> list[tuple[str, pl.DataFrame]]:
-    """The rows of a message by day, with their places."""
+def _read(kind: Kind, seq: int, data: bytes, last: Late, days: Mapping[Key, Day]) -> _Message:
+    """A message, which writers fill with rows of one day."""
     try:
         batch = unpack(data)
     except WireError as reason:
-        # It was read well by the writer that put it there.
-        raise WireError(f"late stream, message {seq}: {reason.message}", seq=seq) from reason
-    frame = as_frame(batch).with_columns(
-        pl.int_range(pl.len(), dtype=pl.UInt64).add(seq * ROWS_MAX).alias(PLACE),
-        day=pl.col(kind.time).dt.date().dt.to_string(),
+        raise WireError(f"{LATE}, message {seq}: {reason.message}", seq=seq) from reason
+    rows = as_frame(batch).with_columns(
+        pl.int_range(pl.len(), dtype=pl.UInt64).add(seq * ROWS_MAX).alias(PLACE)
     )
-    return [(str(day), rows.drop("day")) for (day,), rows in frame.group_by("day", maintain_order=True)]
+    day = day_of(int(batch.array(kind.time)[0]))
+    known = days.get((kind.name, day))
+    entry = known.entry if known else None
+    merged = entry is not None and entry.late.created_ns == last.created_ns and seq <= entry.late.seq
+    return _Message(seq, day, rows, merged)

@@ -72,22 +72,19 @@ class Retention:
 
     async def rehearse(self) -> Retained:
         """What `run` would do now, without doing it."""
-        days, now = await self._mirror.days(), today()
+        asked, days, now = await read_seal(self._mirror.bus), await self._mirror.days(), today()
         found = Retained()
-        if self._hot_days:
-            before = hot_before(self._hot_days, now)
-            going = _sorted(days, lambda day: day.day < before and not day.is_cold)
+        for kind in TICKS:
+            before = max(self._keeps_from(), asked.get(kind.name, ""))
             after = dict(days)
-            for day in going:
+            for day in _left(days, kind, before):
                 if day.is_being_written:
                     found.kept[day.key] = _WRITTEN
                 else:
                     found.handed_over.append(day.key)
                     after[day.key] = replace(day, entry=Entry(*day.key, owner="cold"))
-            seal = await read_seal(self._mirror.bus)
-            for kind in TICKS:
-                asked = {kind.name: max(before, seal.get(kind.name, ""))}
-                first = first_kept(after, kind.name, asked)
+            if self._hot_days:
+                first = min(first_kept(after, kind.name, {kind.name: before}), self._keeps_from())
                 found.hot_dropped += [day.key for day in expired(after, kind.name, first, now)]
         if self._cold_years:
             found.cold_dropped = [day.key for day in self._too_old(days, now)]

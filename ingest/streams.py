@@ -122,7 +122,13 @@ async def _ensure_state(bus: Bus, settings: Settings) -> State:
         await bus.js.key_value(STATE)
     except BucketNotFoundError:
         await bus.js.create_key_value(
-            KeyValueConfig(bucket=STATE, history=1, replicas=settings.nats.replicas, direct=True)
+            # Of several servers one that is behind must not answer: marks and floors have to be those of now.
+            KeyValueConfig(
+                bucket=STATE,
+                history=1,
+                replicas=settings.nats.replicas,
+                direct=settings.nats.replicas == 1,
+            )
         )
     return await bus.state()
 

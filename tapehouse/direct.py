@@ -24,6 +24,13 @@ async def values(bus: Bus, keys: str) -> dict[str, Any]:
     info = await bus.js.stream_info(f"KV_{STATE}", subjects_filter=_KEYS + keys)
     subjects = sorted(info.state.subjects or ())
     found: dict[str, Any] = {}
+    if not info.config.allow_direct:
+        state = await bus.state()
+        for key in (subject.removeprefix(_KEYS) for subject in subjects):
+            value = await state.get(key)
+            if value is not None:
+                found[key] = value
+        return found
     for start in range(0, len(subjects), _SUBJECTS):
         asked = subjects[start : start + _SUBJECTS]
         for message in await _ask(bus, f"KV_{STATE}", {"multi_last": asked, "batch": len(asked)}):

@@ -138,7 +138,6 @@ async def _bring(settings: Settings, source: Readable, continuing: bool, speed: 
 async def _bring_cold(settings: Settings, source: Readable) -> Summary:
     """Bring one source straight to the cold store."""
     from analytics.importing import Import
-    from analytics.mirror import Mirror
     from ingest.coldfeed import ColdFeed
     from ingest.filefeed import Summary
     from tapehouse.bus import Bus
@@ -146,8 +145,7 @@ async def _bring_cold(settings: Settings, source: Readable) -> Summary:
     async with Bus.opened(settings, "feed") as bus, Bus.opened(settings, "mirror") as owner:
         with _progress(source.name) as progress:
             feed = ColdFeed(source, bus, progress)
-            async with Mirror.leased(settings, owner) as mirror:
-                done = await Import(mirror, feed.may_correct).run(feed.batches())
+            done = await Import(settings, owner, feed.may_correct).run(feed.batches())
             return Summary(done.accepted, done.duplicate, done.corrected, feed.quarantined)
 
 

@@ -93,6 +93,7 @@ GRANTS: dict[str, Grant] = {
             *_reads("TICKS"),
             *_reads("LATE"),
             "$JS.API.STREAM.PURGE.LATE",
+            "$JS.API.STREAM.MSG.DELETE.LATE",
         )
     ),
     "barmaker": Grant(
