@@ -1,10 +1,10 @@
 """The fingerprint of rows: what a day must have in common with its copy.
 
-Every row becomes one number of 64 bits: each of its columns that is no name, taken by its bits, times a factor
+Every row becomes one number of 64 bits: each of its columns, taken by its bits (a text by its MD5), times a factor
 of its own, all added; then mixed, so that the sum of the rows' numbers differs when values change places
-between rows, though each column as a whole stays the same. Rows are counted and their numbers added by all
-names that they hold (venue, symbol, exchange, ...), which are compared as they are. All is arithmetic modulo
-2**64 on bits, so it is exact for every value that the model allows, and its order does not matter.
+between rows, though each column as a whole stays the same. Rows are counted and their numbers added by venue and
+symbol. All is arithmetic modulo 2**64 on bits, so it is exact for every value that the model allows, and its order
+does not matter.
 
 `of_frame` does it in numpy for rows that were read, `statement` says it in ClickHouse's SQL.
 """
@@ -82,7 +82,7 @@ class Fingerprint:
 
 def names_of(kind: Kind) -> tuple[str, ...]:
     """The columns that rows are grouped by."""
-    return tuple(column.name for column in kind.columns if column.type == "symbol")
+    return tuple(name for name in ("venue", "symbol") if name in kind.names)
 
 
 def of_frame(kind: Kind, frame: pl.DataFrame) -> Fingerprint:
@@ -112,7 +112,7 @@ def row_numbers(kind: Kind, frame: pl.DataFrame) -> Words:
     """The number of each row."""
     total = np.zeros(frame.height, np.uint64)
     for column in kind.columns:
-        if column.type != "symbol":
+        if column.name not in names_of(kind):
             for part, word in enumerate(_words(column, frame[column.name])):
                 total += word * np.uint64(_factor(column.name, part))
     return _mixed(total)
@@ -123,7 +123,7 @@ def row_number_sql(kind: Kind) -> str:
     terms = [
         f"{word} * toUInt64({_factor(column.name, part)})"
         for column in kind.columns
-        if column.type != "symbol"
+        if column.name not in names_of(kind)
         for part, word in enumerate(_words_sql(column))
     ]
     return _mixed_sql(" + ".join(terms))
@@ -162,8 +162,8 @@ def _words(column: Column, values: pl.Series) -> list[Words]:
         return [pairs[0::2], pairs[1::2]]
     if column.type == "doubles":
         return [_levels(values)]
-    if column.type == "text":
-        raise NotImplementedError("no kind has texts yet")
+    if column.type in ("symbol", "text"):
+        return [_texts(values)]
     present = values.is_not_null().to_numpy()
     if column.type == "double":
         bits = values.fill_null(0.0).to_numpy().view(np.uint64)
@@ -181,13 +181,32 @@ def _words_sql(column: Column) -> list[str]:
         place = f"reinterpretAsUInt64(x) + toUInt64(i) * toUInt64({_PLACE})"
         levels = f"arraySum(arrayMap((x, i) -> {_mixed_sql(f'({place})')}, {name}, arrayEnumerate({name})))"
         return [f"(toUInt64({levels}) + toUInt64(length({name})))"]
-    if column.type == "time":
+    if column.type in ("symbol", "text"):
+        text = f"assumeNotNull({name})" if column.nullable else name
+        # Of a column with a dictionary ClickHouse does it once for each of its values.
+        bits = f"toUInt64(reinterpretAsUInt64(substring(MD5({text}), 1, 8)))"
+    elif column.type == "time":
         bits = f"reinterpretAsUInt64(toUnixTimestamp64Nano({name}))"
     elif column.type == "double":
         bits = f"reinterpretAsUInt64({f'assumeNotNull({name})' if column.nullable else name})"
     else:
         bits = f"reinterpretAsUInt64(toInt64({f'assumeNotNull({name})' if column.nullable else name}))"
     return [f"if(isNull({name}), toUInt64({_NULL}), {bits})" if column.nullable else bits]
+
+
+def _texts(values: pl.Series) -> Words:
+    """The first 8 bytes of each text's MD5, each different text looked at once."""
+    if values.is_empty():
+        return np.zeros(0, np.uint64)
+    different = values.unique()
+    words = [_NULL if text is None else _md5(text) for text in different]
+    found = values.replace_strict(different, pl.Series(words, dtype=pl.UInt64), return_dtype=pl.UInt64)
+    taken: Words = found.to_numpy()
+    return taken
+
+
+def _md5(text: str) -> int:
+    return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "little")
 
 
 def _levels(values: pl.Series) -> Words:

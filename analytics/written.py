@@ -44,7 +44,13 @@ class Written:
         marks = await marks_of(self._bus, kind, day)
         hot_start_ns = await asyncio.to_thread(hot.reader.started_ns)
         state = await self._bus.state()
-        present = {*(await sharding.read(state)).numbers}
+        known = await sharding.read(state)
+        # A former shard's writer has ended when nothing of it can be replayed.
+        present = {
+            shard
+            for shard in known.numbers
+            if shard in known.present.numbers or not await sharding.done_with(self._bus, state, known, shard)
+        }
         created_ns = sharding.created_ns(await self._bus.js.stream_info(TICKS))
         deadline = time.monotonic() + self._patience
         while True:
