@@ -133,7 +133,7 @@ class Copier:
         held_ns = await self._held()
         if copied.rows:
             await asyncio.to_thread(self._cold.replace, kind, day, staging)
-        else:
+        elif self.accepts_loss:
             # There is nothing to put in its place.
             await asyncio.to_thread(self._cold.drop_day, kind, day)
         return held_ns

@@ -85,7 +85,7 @@ async def _confirmed(bus: Bus) -> dict[int, Seal]:
 
 
 async def hand_over(
-    mirror: Mirror, kind: str, before: str, progress: Progress, patience_s: float = 30
+    mirror: Mirror, kind: str, before: str, progress: Progress, patience_s: float
 ) -> tuple[list[Entry], Report]:
     """Hand over all days of a kind before one: (what the ledger says of those handed over, the copying's report).
 

@@ -69,6 +69,7 @@ class Retention:
         self._mirror = mirror
         self._hot_days = asked.hot_days if hot_days is None else hot_days
         self._cold_years = asked.cold_years if cold_years is None else cold_years
+        self._patience_s = 30
 
     async def rehearse(self) -> Retained:
         """What `run` would do now, without doing it."""
@@ -115,8 +116,10 @@ class Retention:
 
     async def _hand_over(self, kind: Kind, before: str, progress: Progress, done: Retained) -> None:
         try:
-            entries, report = await hand_over(self._mirror, kind.name, before, progress)
+            entries, report = await hand_over(self._mirror, kind.name, before, progress, self._patience_s)
         except ProofError as reason:
+            # The writers that one kind waited for in vain are not waited for again.
+            self._patience_s = 1
             done.kept[kind.name, before] = str(reason)
             return
         done.handed_over += [entry.key for entry in entries]
