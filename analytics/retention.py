@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
-import psycopg
 import structlog
 
 from analytics.days import Day, expired, first_kept
@@ -21,9 +20,9 @@ from analytics.ledger import Entry, Key
 from analytics.merging import matches
 from analytics.mirror import Mirror, Progress
 from analytics.survey import today
-from tapehouse.errors import ConnectError, ProofError, TapehouseError
+from tapehouse.errors import ProofError
 from tapehouse.model import KINDS, TICKS, TRADES, Kind
-from tapehouse.questdb import QuestReader, answered_within
+from tapehouse.questdb import QuestReader, answered_within, as_owner
 from tapehouse.settings import QuestDB
 
 VIEWS = ("bars_1m", "bars_1d")
@@ -199,26 +198,10 @@ def _set_ttl(table: str, days: int) -> str:
 
 
 def _tell(settings: QuestDB, *requests: str) -> None:
-    try:
-        with psycopg.connect(
-            host=settings.host,
-            port=settings.pg_port,
-            user=settings.user,
-            password=settings.password.get_secret_value(),
-            dbname="qdb",
-            autocommit=True,
-            connect_timeout=5,
-        ) as connection:
-            for request in requests:
-                with answered_within(connection, _PATIENCE_S):
-                    connection.execute(request.encode())
-    except psycopg.OperationalError as reason:
-        raise ConnectError(
-            f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}",
-            remedy="Start the platform with `tapehouse up`, or look at its log.",
-        ) from reason
-    except psycopg.Error as reason:
-        raise TapehouseError(f"questdb: {requests[0]}: {reason}") from reason
+    with as_owner(settings) as connection:
+        for request in requests:
+            with answered_within(connection, _PATIENCE_S):
+                connection.execute(request.encode())
 
 
 def _left(days: Mapping[Key, Day], kind: Kind, before: str) -> list[Day]:

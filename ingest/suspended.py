@@ -7,9 +7,8 @@ by itself. A table whose reason lasts is suspended again at once, so trying cost
 
 from __future__ import annotations
 
-import psycopg
-
-from tapehouse.errors import ConnectError
+from tapehouse.errors import ConnectError, TapehouseError
+from tapehouse.questdb import as_owner
 from tapehouse.settings import QuestDB
 
 
@@ -19,15 +18,7 @@ def resume_suspended(settings: QuestDB) -> str:
     Blocking. Raises ConnectError when QuestDB does not answer or refuses.
     """
     try:
-        with psycopg.connect(
-            host=settings.host,
-            port=settings.pg_port,
-            user=settings.user,
-            password=settings.password.get_secret_value(),
-            dbname="qdb",
-            autocommit=True,
-            connect_timeout=5,
-        ) as connection:
+        with as_owner(settings) as connection:
             found = connection.execute(
                 "SELECT name, errorTag, errorMessage FROM wal_tables() WHERE suspended"
             ).fetchall()
@@ -35,6 +26,6 @@ def resume_suspended(settings: QuestDB) -> str:
             for name, _, _ in found:
                 what = "MATERIALIZED VIEW" if name in views else "TABLE"
                 connection.execute(f'ALTER {what} "{name}" RESUME WAL'.encode())
-    except psycopg.Error as reason:
-        raise ConnectError(f"questdb: suspended tables cannot be looked for: {reason}") from reason
+    except TapehouseError as reason:
+        raise ConnectError(f"suspended tables cannot be looked for: {reason.message}") from reason
     return "; ".join(f"{name} ({tag or message or 'no reason given'})" for name, tag, message in found)

@@ -234,6 +234,32 @@ def answered_within(connection: psycopg.Connection[Any], seconds: float | None) 
         timer.cancel()
 
 
+@contextmanager
+def as_owner(settings: QuestDB) -> Iterator[psycopg.Connection[Any]]:
+    """A connection of the account that may write, for the length of the context.
+
+    Raises ConnectError when QuestDB does not answer, TapehouseError when it refuses a statement.
+    """
+    try:
+        with psycopg.connect(
+            host=settings.host,
+            port=settings.pg_port,
+            user=settings.user,
+            password=settings.password.get_secret_value(),
+            dbname="qdb",
+            autocommit=True,
+            connect_timeout=5,
+        ) as connection:
+            yield connection
+    except psycopg.OperationalError as reason:
+        raise ConnectError(
+            f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}",
+            remedy="Start the platform with `tapehouse up`, or look at its log.",
+        ) from reason
+    except psycopg.Error as reason:
+        raise TapehouseError(f"questdb: {reason}") from reason
+
+
 def bar_source(interval: str) -> str:
     """The table that bars of an interval are sampled from: trades, or a view of bars."""
     return _BAR_SOURCES.get(interval, "bars_1m")

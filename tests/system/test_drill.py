@@ -66,6 +66,7 @@ def test_pause_of_a_part_loses_and_doubles_nothing(drilled: Drilled, part: str) 
     assert row["outage_s"] >= row["seconds"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("part", SERVERS)
 def test_cut_of_the_connections_of_a_part_loses_and_doubles_nothing(drilled: Drilled, part: str) -> None:
     row = drilled("--fault", "cut", *OF_SERVERS)[f"cut {part}"]
@@ -81,6 +82,7 @@ def fragile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     platform.stop()
 
 
+@pytest.mark.long
 def test_kill_of_the_ingest_of_real_ticks_and_then_of_questdb_under_it(
     data: Path, fragile: Up, venue: str
 ) -> None:

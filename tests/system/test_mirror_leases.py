@@ -78,9 +78,8 @@ async def test_a_second_mirror_waits_and_goes_on_when_the_first_is_killed(mirror
         await proxy.close()
 
 
-@pytest.mark.parametrize(
-    "place", [pytest.param(REPLACE, marks=pytest.mark.long, id="replace"), pytest.param(RECORD, id="record")]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("place", [pytest.param(REPLACE, id="replace"), pytest.param(RECORD, id="record")])
 async def test_a_mirror_paused_for_longer_than_its_lease_does_no_harm(
     mirrored: Mirrored, place: tuple[str, str, str]
 ) -> None:

@@ -122,6 +122,7 @@ def _filled(folder: Path, left: int) -> Iterator[None]:
         file.unlink()
 
 
+@pytest.mark.long
 def test_questdb_stopped_and_the_stream_full(pressed: Up) -> None:
     before = _warm(pressed)
     questdb = pressed.pid("questdb")

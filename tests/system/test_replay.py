@@ -20,6 +20,7 @@ from tapehouse.questdb import QuestReader
 from tapehouse.settings import load
 from tests.system.up import Up
 
+pytestmark = pytest.mark.long
 CAPTURED = {"trades": 73_957, "quotes": 290_900, "depth": 69_195}
 MARKETS = ("binance_spot", "binance_usdm", "binance_cm")
 CUTS = 10

@@ -54,6 +54,7 @@ async def test_nothing_leaves_while_no_mirror_runs_however_the_time_of_the_table
         await feed.__aexit__()
 
 
+@pytest.mark.long
 async def test_an_unproven_day_stays_and_all_newer_ones_of_its_kind(handing: Mirrored) -> None:
     days = [98, 97, 96, 95, 94, 93, 92, 91, 89]
     feed = await poured(handing.settings, 2, days)
@@ -185,9 +186,8 @@ async def test_nothing_is_handed_over_while_a_writer_is_down(handing: Mirrored) 
         await feed.__aexit__()
 
 
-@pytest.mark.parametrize(
-    ("last", "kills"), [(44, 2), pytest.param(20, 20, marks=pytest.mark.long, id="long")]
-)
+@pytest.mark.long
+@pytest.mark.parametrize(("last", "kills"), [(44, 2), (20, 20)])
 async def test_no_time_to_live_stays_whatever_is_killed_in_retention(
     handing: Mirrored, last: int, kills: int
 ) -> None:
