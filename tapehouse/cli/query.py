@@ -13,7 +13,8 @@ from tapehouse.cli import options
 if TYPE_CHECKING:
     import polars as pl
 
-    from gateway.query import Fill
+    from gateway.query import Fill, Query
+    from tapehouse.settings import Settings
 
 _TIME = "%Y-%m-%dT%H:%M:%S%.9fZ"
 
@@ -58,7 +59,9 @@ def command(
     if out and out != "-" and Path(out).suffix not in (".parquet", ".csv"):
         raise UsageError(f"--out: expected FILE.parquet, FILE.csv or -, was {out!r}")
     query = Query(kind, venue, symbol, parse_ns(start), parse_ns(end), interval, fill)
-    with QuestStore(load(home).questdb) as store:
+    settings = load(home)
+    _refuse_cold(settings, query)
+    with QuestStore(settings.questdb) as store:
         if out is None:
             _show(store.read(query))
         elif out.endswith(".parquet"):
@@ -75,6 +78,29 @@ def command(
                     file.write(page.write_csv(include_header=place == 0, datetime_format=_TIME))
                     count += page.height
             click.echo(f"{count:,} rows to {out}")
+
+
+def _refuse_cold(settings: Settings, query: Query) -> None:
+    """A short answer must not look like a whole one: days that ClickHouse owns are not in QuestDB."""
+    from gateway.coverage import cold_days
+    from tapehouse.clickhouse import ClickHouseClient
+    from tapehouse.errors import ColdStoreError, ConnectError, UsageError
+
+    client = ClickHouseClient(settings.clickhouse)
+    try:
+        days = cold_days(client, query)
+    except (ConnectError, ColdStoreError) as reason:
+        click.echo(f"days that ClickHouse owns, if any, are not in this answer: {reason.message}", err=True)
+        return
+    finally:
+        client.close()
+    if days:
+        table = "bars_1m" if query.kind == "bars" else query.kind
+        raise UsageError(
+            f"query: {query.kind} of {len(days):,} days from {days[0]} to {days[-1]} were handed over to ClickHouse, "
+            "which is not read here yet",
+            remedy=f"Ask for other days, or ask ClickHouse: the table {settings.clickhouse.database}.{table}.",
+        )
 
 
 def _show(rows: pl.DataFrame) -> None:
