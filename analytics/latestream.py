@@ -68,7 +68,7 @@ class LateStream:
         done: set[int] = set()
         for kind in sorted({subject.split(".")[1] for subject in info.state.subjects or ()}):
             try:
-                done |= await self._merge(KINDS[kind], last, days, seal, report)
+                done |= await self._merge(KINDS[kind], last, info.state.messages, days, seal, report)
             except (TapehouseError, NatsError) as reason:
                 report.failed[kind, ""] = str(reason)
                 _log.warning("late ticks not read", kind=kind, reason=str(reason))
@@ -87,13 +87,13 @@ class LateStream:
             await self._bus.js.delete_msg(LATE, seq)
 
     async def _merge(
-        self, kind: Kind, last: Late, days: Mapping[Key, Day], seal: Seal, report: LateReport
+        self, kind: Kind, last: Late, held: int, days: Mapping[Key, Day], seal: Seal, report: LateReport
     ) -> set[int]:
         """Merge one kind; returns the messages that nobody needs any more."""
         done: set[int] = set()
         messages: dict[str, list[int]] = defaultdict(list)
         async with LateRows.opened(self._cold, kind) as late:
-            async for message in self._messages(kind, last, days):
+            async for message in self._messages(kind, last, held, days):
                 if message.merged:
                     done.add(message.seq)
                 elif takes_late(days.get((kind.name, message.day)), message.day, kind.name, seal):
@@ -111,22 +111,28 @@ class LateStream:
                     _log.warning("late ticks not merged", kind=kind.name, day=day, reason=str(reason))
         return done
 
-    async def _messages(self, kind: Kind, last: Late, days: Mapping[Key, Day]) -> AsyncIterator[_Message]:
+    async def _messages(
+        self, kind: Kind, last: Late, held: int, days: Mapping[Key, Day]
+    ) -> AsyncIterator[_Message]:
         """The messages of a kind up to the last one.
 
-        Raises ConnectError where the stream does not give all that it says it holds.
+        Raises ConnectError where the stream does not give all `held` messages that it says it has.
         """
-        seq = 0
+        seq = seen = 0
         while seq < last.seq:
             found = await direct.following(self._bus, LATE, seq + 1, _MESSAGES, _BYTES)
             if not found:
-                raise ConnectError(
-                    f"nats: expected messages of {LATE} up to {last.seq}, was none behind {seq}",
-                    remedy="A server of the cluster is behind: the next run of the mirror tries again.",
-                )
+                break
             for seq, subject, data in found:
-                if seq <= last.seq and subject.split(".")[1] == kind.name:
-                    yield _read(kind, seq, data, last, days)
+                if seq <= last.seq:
+                    seen += 1
+                    if subject.split(".")[1] == kind.name:
+                        yield _read(kind, seq, data, last, days)
+        if seen < held:
+            raise ConnectError(
+                f"nats: expected {held:,} messages of {LATE} up to {last.seq}, was {seen:,}",
+                remedy="A server of the cluster is behind: the next run of the mirror tries again.",
+            )
 
 
 def _read(kind: Kind, seq: int, data: bytes, last: Late, days: Mapping[Key, Day]) -> _Message:
