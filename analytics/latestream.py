@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -12,6 +12,7 @@ from nats.errors import Error as NatsError
 
 from analytics.coldstore import ColdStore
 from analytics.days import Day, takes_late
+from analytics.handover import kept_seal
 from analytics.laterows import PLACE, LateRows
 from analytics.ledger import Key, Late
 from analytics.merging import Merged, Merger
@@ -56,13 +57,18 @@ class LateStream:
         self._cold = cold
         self._merger = merger
 
-    async def merge_all(self, days: Mapping[Key, Day], seal: Seal) -> LateReport:
+    async def merge_all(self, survey: Callable[[], Awaitable[Mapping[Key, Day]]]) -> LateReport:
         """Merge what is there now, one kind after another; then the stream is freed of it.
 
-        A day that fails, and days that are still the hot store's, keep their messages. `seal` is what all writers
-        keep to, and was read before `days` were.
+        A day that fails, and days that are still the hot store's, keep their messages. `survey` tells what is
+        known of all days.
         """
         info = await self._bus.js.stream_info(LATE, subjects_filter=">")
+        if not info.state.messages:
+            return LateReport()
+        # What all writers keep to, read before the days are.
+        seal = await kept_seal(self._bus)
+        days = await survey()
         last = Late(sharding.created_ns(info), info.state.last_seq)
         report = LateReport()
         done: set[int] = set()

@@ -97,7 +97,10 @@ class Retention:
         """
         done = Retained()
         await asyncio.to_thread(take_back, self._mirror.settings.questdb)
-        asked, days = await read_seal(self._mirror.bus), await self._mirror.days()
+        asked = await read_seal(self._mirror.bus)
+        if not asked and not self._hot_days and not self._cold_years:
+            return done
+        days = await self._mirror.days()
         for kind in TICKS:
             sealed = asked.get(kind.name, "")
             before = max(self._keeps_from(), sealed)

@@ -10,7 +10,6 @@ from typing import Any
 import structlog
 from nats.errors import Error as NatsError
 
-from analytics.handover import kept_seal
 from analytics.latestream import LateReport, LateStream
 from analytics.merging import Merger
 from analytics.mirror import Mirror, Progress, Report
@@ -74,13 +73,11 @@ async def run_once(
         copies = await mirror.copy_all(progress)
         merger = Merger(mirror.cold, mirror.ledger, mirror.held, settings.mirror.slice_rows)
         late = LateStream(bus, mirror.cold, merger)
-        seal = await kept_seal(bus)
-        merged = await late.merge_all(await mirror.days(), seal)
+        merged = await late.merge_all(mirror.days)
         retained = await Retention(mirror).run(progress)
         if retained.handed_over:
             # What waited for them.
-            seal = await kept_seal(bus)
-            more = await late.merge_all(await mirror.days(), seal)
+            more = await late.merge_all(mirror.days)
             merged = LateReport(merged.merged + more.merged, merged.failed | more.failed, more.waiting)
         return Run(copies, merged, retained)
 
