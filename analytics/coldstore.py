@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from analytics import fingerprint
 from analytics.fingerprint import Fingerprint
-from analytics.storage import from_file, insertion, selection
+from analytics.storage import from_file, insertion, of_day, partition, selection
 from tapehouse.clickhouse import ClickHouseClient
-from tapehouse.errors import TapehouseError
 from tapehouse.model import Kind
 from tapehouse.settings import ClickHouse
 
@@ -49,24 +48,18 @@ class ColdStore:
             self.client.command(f"DROP TABLE IF EXISTS {name}{self._on} SYNC")
         return names
 
-    @asynccontextmanager
-    async def staged(self, kind: Kind, day: str) -> AsyncIterator[str]:
+    def staged(self, kind: Kind, day: str) -> AbstractAsyncContextManager[str]:
         """An empty table like that of a kind for one day of it, dropped at the end."""
-        name = await asyncio.to_thread(
-            self._create, f"{STAGING}{kind.name}_{_number(day)}", f"AS {self._local(kind.name)}"
-        )
-        try:
-            yield name
-        finally:
-            await asyncio.to_thread(self._drop, name)
+        label = f"{STAGING}{kind.name}_{partition(day)}"
+        return self.table(label, f"AS {self._local(kind.name)}")
 
     @asynccontextmanager
-    async def table(self, kind: Kind, mark: str, definition: str) -> AsyncIterator[str]:
-        """An empty table for late rows of a kind, dropped at the end: its columns and its engine are the definition.
+    async def table(self, label: str, definition: str) -> AsyncIterator[str]:
+        """An empty table, dropped at the end: its columns and its engine are the definition.
 
-        `mark` is STAGING or IMPORT.
+        Its name begins with `label`, and that with STAGING or IMPORT.
         """
-        name = await asyncio.to_thread(self._create, f"{mark}{kind.name}_late", definition)
+        name = await asyncio.to_thread(self._create, label, definition)
         try:
             yield name
         finally:
@@ -77,21 +70,20 @@ class ColdStore:
         self.client.insert(f"{insertion(kind, table)} {selection(kind, from_file(kind))}", parquet)
 
     def fingerprint(self, kind: Kind, table: str, day: str | None = None) -> Fingerprint:
-        """Of a whole table, or of one day of it."""
-        source = table if day is None else f"{table} WHERE {_of_day(kind)}"
-        bound = {} if day is None else {"day": _number(day)}
-        return fingerprint.of_rows(self.client.fetch(fingerprint.statement(kind, source), bound))
+        """Of the rows of `table`, which is what stands behind FROM, or of one day of a table."""
+        source = table if day is None else f"{table} WHERE {of_day(kind, day)}"
+        return fingerprint.of_rows(self.client.fetch(fingerprint.statement(kind, source)))
 
     def replace(self, kind: Kind, day: str, staging: str) -> None:
         """Put what is staged in the place of a day, at once. It must hold rows."""
         self.client.command(
-            f"ALTER TABLE {self._local(kind.name)}{self._on} REPLACE PARTITION {_number(day)} "
+            f"ALTER TABLE {self._local(kind.name)}{self._on} REPLACE PARTITION {partition(day)} "
             f"FROM {self._local(staging)}"
         )
 
     def drop_day(self, kind: Kind, day: str) -> None:
         """Remove a day; nothing happens where there is none."""
-        self.client.command(f"ALTER TABLE {self._local(kind.name)}{self._on} DROP PARTITION {_number(day)}")
+        self.client.command(f"ALTER TABLE {self._local(kind.name)}{self._on} DROP PARTITION {partition(day)}")
 
     def days(self, kind: Kind) -> dict[str, tuple[int, int]]:
         """By day: rows, and bytes on the disk."""
@@ -121,15 +113,3 @@ class ColdStore:
     def _drop(self, name: str) -> None:
         for table in {name, self._local(name)}:
             self.client.command(f"DROP TABLE IF EXISTS {table}{self._on} SYNC")
-
-
-def _of_day(kind: Kind) -> str:
-    return f"toYYYYMMDD({kind.time}) = {{day:UInt32}}"
-
-
-def _number(day: str) -> int:
-    """2026-11-21 as 20261121, which is the partition's name."""
-    number = int(day.replace("-", ""))
-    if not 19700101 <= number <= 22611231:
-        raise TapehouseError(f"day: expected YYYY-MM-DD from 1970 to 2261, was {day!r}")
-    return number

@@ -18,7 +18,6 @@ from analytics.coldstore import IMPORT, ColdStore
 from analytics.days import takes_late
 from analytics.handover import ask_seal, until_confirmed
 from analytics.laterows import PLACE, LateRows
-from analytics.merging import Merger
 from analytics.mirror import Mirror
 from analytics.survey import today
 from tapehouse.batch import Batch
@@ -113,8 +112,6 @@ class Import:
             )
 
     async def _merge(self, mirror: Mirror, late: LateRows, done: Imported) -> None:
-        merger = Merger(mirror.cold, mirror.ledger, mirror.held, mirror.settings.mirror.slice_rows)
-
         def check(day: str, rows: int) -> None:
             if not self._may_correct(late.kind):
                 raise ConflictError(
@@ -123,7 +120,7 @@ class Import:
                 )
 
         for day in sorted(late.fingerprints):
-            merged = await merger.merge(day, late, check=check)
+            merged = await mirror.merger.merge(day, late, check=check)
             done.accepted += merged.accepted
             done.duplicate += merged.duplicate
             done.corrected += merged.corrected

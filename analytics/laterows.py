@@ -13,7 +13,7 @@ import polars as pl
 from analytics import fingerprint
 from analytics.coldstore import STAGING, ColdStore
 from analytics.fingerprint import Fingerprint
-from analytics.storage import from_file, table_type
+from analytics.storage import from_file, of_day, table_type
 from tapehouse.clock import DAY, SECOND, parse_ns
 from tapehouse.model import Kind
 
@@ -44,7 +44,7 @@ class LateRows:
             f"({columns}, {PLACE} UInt64) ENGINE = MergeTree PARTITION BY toYYYYMMDD({kind.time}) "
             f"ORDER BY ({', '.join(kind.key)}, {PLACE})"
         )
-        async with cold.table(kind, mark, definition) as table:
+        async with cold.table(f"{mark}{kind.name}_late", definition) as table:
             yield cls(cold, kind, table)
 
     async def hold(self, frame: pl.DataFrame) -> None:
@@ -78,8 +78,7 @@ class LateRows:
         start = parse_ns(day)
         counted = self._cold.client.fetch(
             f"SELECT intDiv(toUnixTimestamp64Nano({self.kind.time}), {SECOND}) AS second, count() FROM {self.table} "
-            f"WHERE toYYYYMMDD({self.kind.time}) = {{day:UInt32}} GROUP BY second ORDER BY second",
-            {"day": int(day.replace("-", ""))},
+            f"WHERE {of_day(self.kind, day)} GROUP BY second ORDER BY second"
         )
         bounds, rows = [start], 0
         for second, count in counted:

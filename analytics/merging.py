@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from analytics import fingerprint
 from analytics.coldstore import ColdStore
 from analytics.copying import Held
 from analytics.fingerprint import Fingerprint
@@ -21,7 +20,6 @@ from analytics.ledger import Entry, Late, Ledger
 from analytics.storage import insertion, selection
 from tapehouse.clock import now_ns
 from tapehouse.errors import ProofError
-from tapehouse.model import Kind
 
 Check = Callable[[str, int], None]
 """Told a day and how many of its rows would get other values, before anything is replaced; may refuse by raising."""
@@ -154,9 +152,9 @@ class Merger:
         )
         for source in (stays, comes):
             self._cold.client.command(f"INSERT INTO {insertion(kind, staging)} {selection(kind, source)}")
-        replaced = self._sum(kind, f"{kind.name} WHERE {span} AND {known}")
+        replaced = self._cold.fingerprint(kind, f"{kind.name} WHERE {span} AND {known}")
         sums.replaced = Fingerprint.sum([sums.replaced, replaced])
-        sums.repeated = Fingerprint.sum([sums.repeated, self._sum(kind, goes)])
+        sums.repeated = Fingerprint.sum([sums.repeated, self._cold.fingerprint(kind, goes)])
         values = ", ".join(name for name in kind.names if name not in (*kind.key, "ts_recv"))
         told = f"SELECT {key}, toString(tuple({values})) AS told FROM"
         (duplicate, corrected), *_ = self._cold.client.fetch(
@@ -165,6 +163,3 @@ class Merger:
         )
         sums.duplicate += int(duplicate)
         sums.corrected += int(corrected)
-
-    def _sum(self, kind: Kind, source: str) -> Fingerprint:
-        return fingerprint.of_rows(self._cold.client.fetch(fingerprint.statement(kind, source)))

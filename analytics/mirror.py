@@ -19,6 +19,7 @@ from analytics.copying import Copier
 from analytics.days import Day, to_copy
 from analytics.hotdays import HotDays
 from analytics.ledger import Entry, Key, Ledger
+from analytics.merging import Merger
 from analytics.survey import survey, today
 from tapehouse.bus import Bus
 from tapehouse.clock import now_ns
@@ -61,6 +62,7 @@ class Mirror:
         self.lease = lease
         self.ledger = Ledger(cold.client)
         self.copier = Copier(settings, bus, cold, self.ledger, self.held)
+        self.merger = Merger(cold, self.ledger, self.held, settings.mirror.slice_rows)
 
     @classmethod
     @asynccontextmanager

@@ -11,7 +11,6 @@ import structlog
 from nats.errors import Error as NatsError
 
 from analytics.latestream import LateReport, LateStream
-from analytics.merging import Merger
 from analytics.mirror import Mirror, Progress, Report
 from analytics.reconcile import Reconciliation, Verdict
 from analytics.retention import Retained, Retention
@@ -71,8 +70,7 @@ async def run_once(
     async with Mirror.leased(settings, bus) as mirror:
         mirror.copier.accepts_loss = accepts_loss
         copies = await mirror.copy_all(progress)
-        merger = Merger(mirror.cold, mirror.ledger, mirror.held, settings.mirror.slice_rows)
-        late = LateStream(bus, mirror.cold, merger)
+        late = LateStream(bus, mirror.cold, mirror.merger)
         merged = await late.merge_all(mirror.days)
         retained = await Retention(mirror).run(progress)
         if retained.handed_over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapehouse.errors import TapehouseError
 from tapehouse.model import TRADES, Column, Kind
 
 _NS = "toUnixTimestamp64Nano(ts_event)"
@@ -33,6 +34,19 @@ def selection(kind: Kind, source: str) -> str:
         return f"SELECT {columns(kind)} FROM {source}"
     stored = ", ".join(_STORED.get(name, (name, name))[1] for name in kind.names)
     return f"SELECT {stored} FROM {source}"
+
+
+def partition(day: str) -> int:
+    """The name of a day's partition: 2026-11-21 is 20261121."""
+    number = int(day.replace("-", ""))
+    if not 19700101 <= number <= 22611231:
+        raise TapehouseError(f"day: expected YYYY-MM-DD from 1970 to 2261, was {day!r}")
+    return number
+
+
+def of_day(kind: Kind, day: str) -> str:
+    """What chooses the rows of a day."""
+    return f"toYYYYMMDD({kind.time}) = {partition(day)}"
 
 
 def from_file(kind: Kind, *more: str) -> str:

@@ -17,6 +17,7 @@ import psycopg
 
 from tapehouse.clock import now_ns
 from tapehouse.errors import ConnectError, MigrationError
+from tapehouse.questdb import connect
 from tapehouse.settings import QuestDB
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
@@ -86,15 +87,7 @@ class QuestLedger:
 
     def __init__(self, settings: QuestDB) -> None:
         try:
-            self._connection = psycopg.connect(
-                host=settings.host,
-                port=settings.pg_port,
-                user=settings.user,
-                password=settings.password.get_secret_value(),
-                dbname="qdb",
-                autocommit=True,
-                connect_timeout=5,
-            )
+            self._connection = connect(settings, settings.user, settings.password)
         except psycopg.OperationalError as reason:
             raise ConnectError(
                 f"questdb: no answer on {settings.host}:{settings.pg_port}: {reason}",

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import polars as pl
 import psycopg
+from pydantic import SecretStr
 
 from tapehouse.errors import ConnectError, TapehouseError
 from tapehouse.model import ACCOUNT_TRADES, NO_BAR, Column, Kind
@@ -75,7 +76,9 @@ class QuestReader:
         """
         try:
             if self._connection is None or self._connection.closed:
-                self._connection = self._connect()
+                self._connection = connect(
+                    self._settings, self._settings.reader, self._settings.reader_password
+                )
             with (
                 answered_within(self._connection, self._patience),
                 self._connection.cursor(binary=True) as cursor,
@@ -89,17 +92,6 @@ class QuestReader:
             ) from reason
         except psycopg.Error as reason:
             raise TapehouseError(f"questdb: {reason}", statement=statement) from reason
-
-    def _connect(self) -> psycopg.Connection[Any]:
-        return psycopg.connect(
-            host=self._settings.host,
-            port=self._settings.pg_port,
-            user=self._settings.reader,
-            password=self._settings.reader_password.get_secret_value(),
-            dbname="qdb",
-            autocommit=True,
-            connect_timeout=5,
-        )
 
     def rows(
         self,
@@ -214,6 +206,19 @@ class QuestReader:
         return int(self.fetch("SELECT cast(pg_postmaster_start_time() AS long)")[0][0]) * 1000
 
 
+def connect(settings: QuestDB, user: str, password: SecretStr) -> psycopg.Connection[Any]:
+    """A connection of an account; psycopg.OperationalError when QuestDB does not answer."""
+    return psycopg.connect(
+        host=settings.host,
+        port=settings.pg_port,
+        user=user,
+        password=password.get_secret_value(),
+        dbname="qdb",
+        autocommit=True,
+        connect_timeout=5,
+    )
+
+
 @contextmanager
 def answered_within(connection: psycopg.Connection[Any], seconds: float | None) -> Iterator[None]:
     """Cut a connection that is still waited for after so many seconds; psycopg.OperationalError comes of it."""
@@ -241,15 +246,7 @@ def as_owner(settings: QuestDB) -> Iterator[psycopg.Connection[Any]]:
     Raises ConnectError when QuestDB does not answer, TapehouseError when it refuses a statement.
     """
     try:
-        with psycopg.connect(
-            host=settings.host,
-            port=settings.pg_port,
-            user=settings.user,
-            password=settings.password.get_secret_value(),
-            dbname="qdb",
-            autocommit=True,
-            connect_timeout=5,
-        ) as connection:
+        with connect(settings, settings.user, settings.password) as connection:
             yield connection
     except psycopg.OperationalError as reason:
         raise ConnectError(
