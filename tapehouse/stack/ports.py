@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from tapehouse.stack.identity import command_of
 LOOPBACK = "127.0.0.1"
 _TRIES = 200
 _LISTEN = "0A"
+_LOWEST = 10_000
+_GIVEN = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_USUALLY_GIVEN = 32_768
 
 
 class Ports:
@@ -42,7 +46,7 @@ class Ports:
         first = asked or self._remembered.get(name, usual)
         if asked == 0:
             last = self._remembered.get(name)
-            port = last if last and self._free(last) else _any_free()
+            port = last if last and self._free(last) else self._any_free(name)
         elif self._free(first):
             port = first
         else:
@@ -62,12 +66,33 @@ class Ports:
     def _free(self, port: int) -> bool:
         return port not in self.chosen.values() and _bindable(port)
 
+    def _any_free(self, name: str) -> int:
+        """One of the ports that the system gives to no outgoing connection.
+
+        Such a connection would take it while the server that listened there is being started again.
+        """
+        last = _first_given() - 1
+        for _ in range(_TRIES):
+            port = random.randint(_LOWEST, max(last, _LOWEST))  # noqa: S311 - no secret
+            if self._free(port):
+                return port
+        raise StackError(
+            f"no free port for {name} found from {_LOWEST} to {last} in {_TRIES} tries",
+            remedy="Free some, or ask for a port by its number.",
+            name=name,
+        )
+
     def _next_free(self, first: int, taken: str) -> int:
         others = set(self._remembered.values())
         for port in range(first + 1, min(first + _TRIES, 65536)):
             if port not in others and self._free(port):
                 return port
         raise StackError(f"{taken}, and so are the {_TRIES} after it", remedy="Free one of them.", port=first)
+
+
+def _first_given() -> int:
+    """The lowest port that the system gives to outgoing connections."""
+    return int(_GIVEN.read_text().split()[0]) if _GIVEN.exists() else _USUALLY_GIVEN
 
 
 def _bindable(port: int) -> bool:
@@ -80,12 +105,6 @@ def _bindable(port: int) -> bool:
         except OSError:
             return False
     return True
-
-
-def _any_free() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
 
 
 def _taker(port: int) -> str:

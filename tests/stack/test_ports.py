@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,14 @@ def test_a_port_is_remembered(home: Home) -> None:
     first = Ports(home, {"nats": 0}).take("nats", 4222)
     assert Ports(home).take("nats", 4222) == first
     assert Ports(home, {"nats": 0}).take("nats", 4222) == first
+
+
+def test_any_free_port_is_none_that_outgoing_connections_are_given(home: Home) -> None:
+    first_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports = Ports(home, dict.fromkeys("abcdefgh", 0))
+    chosen = [ports.take(name, 4222) for name in "abcdefgh"]
+    assert len(set(chosen)) == 8
+    assert max(chosen) < first_given
 
 
 def test_a_taken_port_is_named_with_its_taker_and_the_next_free_one_used(home: Home, taken: int) -> None:
