@@ -57,12 +57,14 @@ class QuestDB(_Part):
 
 
 class ClickHouse(_Part):
-    """Where the cold store is; `gate` is sent as the header X-Gate where the server asks for it."""
+    """Where the cold store is; `reader` may only read; `gate` is the header X-Gate where the server asks for it."""
 
     host: str = "127.0.0.1"
     http_port: int = 8123
     user: str = "admin"
     password: SecretStr = SecretStr("")
+    reader: str = "reader"
+    reader_password: SecretStr = SecretStr("")
     gate: SecretStr = SecretStr("")
     database: str = Field("cold", pattern=r"^[a-z_][a-z0-9_]*$")
     cluster: str = Field("", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")
@@ -114,6 +116,14 @@ class Mirror(_Part):
     cold_years: int = Field(0, ge=0)
     """Years that the cold store keeps; 0 for all."""
     lease_s: float = Field(10, gt=0)
+
+
+class Gateway(_Part):
+    """Where queries are answered: on `port` of this machine alone; clients go to `url`."""
+
+    port: int = Field(8000, ge=0, le=65_535)
+    """0: any free one."""
+    url: str = ""
 
 
 class Simulator(_Part):
@@ -196,6 +206,7 @@ class Settings(BaseSettings):
     writer: Writer = Writer()
     barmaker: BarMaker = BarMaker()
     mirror: Mirror = Mirror()
+    gateway: Gateway = Gateway()
     simulator: Simulator = Simulator()
     feed: Feed = Feed()
     replay: Replay = Replay()

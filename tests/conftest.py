@@ -29,7 +29,7 @@ from tapehouse.stack.runner import Stack
 from tapehouse.stack.servers import servers
 from tests.broker import Broker
 
-ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0}
+ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0, "gateway": 0}
 _HOMES = Path(tempfile.gettempdir()) / f"tapehouse-tests-{os.getuid()}"
 _START_S, _STOP_S = 300, 60
 # On a busy machine an example may take any time.
@@ -106,7 +106,7 @@ def venue() -> str:
 
 @contextlib.contextmanager
 def _cold_store(of: ClickHouse, name: str) -> Iterator[ClickHouse]:
-    settings = of.model_copy(update={"database": name.lower()})
+    settings = of.model_copy(update={"database": f"cold_{name.lower()}"})
     ledger = ClickLedger(settings)
     try:
         migrate(ledger, migrations("clickhouse"))

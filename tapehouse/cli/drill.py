@@ -24,7 +24,7 @@ _ROUNDS_EACH = 30
 """On one platform; then another is started, in a new home."""
 _FEWER = 4
 """Pauses and cuts, which last, are so many times fewer than kills."""
-_ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0}
+_ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0, "gateway": 0}
 _PIPED_WIDTH = 160
 _SETTINGS = """[writer]
 # Small: a fault finds a commit under way. Back by less than a drill's length, so that what is replayed stays

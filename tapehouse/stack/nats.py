@@ -114,7 +114,10 @@ GRANTS: dict[str, Grant] = {
         ),
         subscribe=("bars.>",),
     ),
-    "gateway": Grant(publish=("bars.snapshot.*", "bars.features"), subscribe=("frames.>", "features.>")),
+    "gateway": Grant(
+        publish=("bars.snapshot.*", "bars.features", "health.gateway.>", *_reads("KV_state")),
+        subscribe=("frames.>", "features.>"),
+    ),
     "accounts": Grant(
         publish=(
             "ticks.account_trades.accounts.*",

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tapehouse.settings import CONNECTIONS, load
+from tapehouse.settings import CONNECTIONS, Gateway, load
 from tapehouse.stack import clickhouse, nats, questdb
 from tapehouse.stack.home import Home, write_private
 from tapehouse.stack.part import Part
@@ -17,10 +17,12 @@ from tapehouse.stack.ports import LOOPBACK, Ports
 def servers(home: Home, ports: Ports) -> list[Part]:
     """NATS, QuestDB and ClickHouse, to be added to a stack that has the home; writes `connections.toml`.
 
-    Raises StackError where a port asked for is taken or a program is missing.
+    The gateway, which is a role, gets its port here, so that the file can name it. Raises StackError where a port
+    asked for is taken or a program is missing.
     """
     parts = [nats.part(home, ports), questdb.part(home, ports)]
     parts.append(clickhouse.part(home, ports, ports.chosen["questdb-http"]))
+    ports.take("gateway", Gateway().port)
     write_private(home.folder / CONNECTIONS, connections(home, ports.chosen))
     return parts
 
@@ -44,8 +46,11 @@ def connections(home: Home, ports: Mapping[str, int]) -> str:
             "http_port": ports["clickhouse"],
             "user": clickhouse.USER,
             "password": clickhouse.password(home),
+            "reader": clickhouse.READER,
+            "reader_password": clickhouse.password(home, clickhouse.READER),
             "gate": clickhouse.gate(home),
         },
+        "gateway": {"port": ports["gateway"], "url": f"http://{LOOPBACK}:{ports['gateway']}"},
     }
     # A JSON string or number of printable ASCII is a TOML one.
     return "\n".join(
@@ -67,4 +72,6 @@ def asked_ports() -> dict[str, int]:
         asked["questdb-pg"] = user.questdb.pg_port
     if "http_port" in user.clickhouse.model_fields_set:
         asked["clickhouse"] = user.clickhouse.http_port
+    if "port" in user.gateway.model_fields_set:
+        asked["gateway"] = user.gateway.port
     return asked

@@ -230,6 +230,22 @@ async def test_a_mirror_cannot_publish_rows_or_change_what_is_the_writers(login:
         await _may_not_subscribe(client, faults, subject, until)
 
 
+async def test_a_gateway_reads_the_shared_state_and_writes_none(login: Login, until: Any) -> None:
+    writer, _ = await login("writer")
+    await (await writer.jetstream().key_value("state")).put("mark.trades.2024-08-09.0", b"1")
+    client, faults = await login("gateway")
+    js = client.jetstream()
+    assert (await (await js.key_value("state")).get("mark.trades.2024-08-09.0")).value == b"1"
+    found = await js.stream_info("KV_state", subjects_filter="$KV.state.mark.>")
+    assert found.state.subjects == {"$KV.state.mark.trades.2024-08-09.0": 1}
+    await client.publish("health.gateway.0", b"{}")
+    await client.flush()
+    assert faults == []
+    for subject in ("$KV.state.mark.trades.2024-08-09.0", "ticks.trades.T.0", "health.writer.0"):
+        await _may_not_publish(client, faults, subject, until)
+    await _may_not_subscribe(client, faults, "ticks.>", until)
+
+
 async def test_a_sender_asks_and_is_answered_and_can_nothing_else(login: Login, until: Any) -> None:
     accounts, accounts_faults = await login("accounts")
     sender, faults = await login("sender")

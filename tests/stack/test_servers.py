@@ -35,7 +35,7 @@ from tapehouse.stack.runner import Stack
 from tapehouse.stack.servers import asked_ports, servers
 
 _NAMES = ("nats", "questdb", "clickhouse")
-_FREE = dict.fromkeys(("nats", "questdb-http", "questdb-pg", "clickhouse"), 0)
+_FREE = dict.fromkeys(("nats", "questdb-http", "questdb-pg", "clickhouse", "gateway"), 0)
 _RUN = """
 import asyncio, json, pathlib, sys
 from tapehouse.stack.home import Home
