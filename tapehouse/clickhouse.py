@@ -37,8 +37,18 @@ _SETTINGS = {
 class ClickHouseClient:
     """One account on ClickHouse in one database. For several threads at a time."""
 
-    def __init__(self, settings: ClickHouse, *, timeout_s: int = 600, database: str | None = None) -> None:
-        """`database` is another than that of the settings."""
+    def __init__(
+        self,
+        settings: ClickHouse,
+        *,
+        timeout_s: int = 600,
+        database: str | None = None,
+        reading: bool = False,
+    ) -> None:
+        """`database` is another than that of the settings; `reading` is as the account that may only read."""
+        self._account = (settings.user, settings.password)
+        if reading:
+            self._account = (settings.reader, settings.reader_password)
         self._settings = settings
         self._timeout = timeout_s
         self._database = database or settings.database
@@ -86,12 +96,14 @@ class ClickHouseClient:
             self._client = clickhouse_connect.get_client(
                 host=said.host,
                 port=said.http_port,
-                username=said.user,
-                password=said.password.get_secret_value(),
+                username=self._account[0],
+                password=self._account[1].get_secret_value(),
                 database=self._database,
                 headers={"X-Gate": said.gate.get_secret_value()} if said.gate.get_secret_value() else {},
                 settings=_SETTINGS,
                 pool_mgr=self._pool,
+                # It costs more than it saves on a local network.
+                compress=False,
                 autogenerate_session_id=False,
                 query_retries=0,
                 connect_timeout=5,

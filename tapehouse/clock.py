@@ -47,13 +47,15 @@ class Interval:
     """int64 ns of any shape -> int64 ns of the same shape, start inclusive."""
     following: Callable[[Nanos], Nanos]
     """Bar starts -> starts of the following bars, which are the exclusive ends."""
+    length: int
+    """ns; of a month the shortest."""
 
 
 def _fixed(name: str, length: int, origin: int = 0) -> Interval:
     def bucket(ts: Nanos) -> Nanos:
         return (ts - origin) // length * length + origin
 
-    return Interval(name, name, bucket, lambda ts: ts + length)
+    return Interval(name, name, bucket, lambda ts: ts + length, length)
 
 
 def _month_start(ts: Nanos) -> Nanos:
@@ -80,7 +82,7 @@ INTERVALS: dict[str, Interval] = {
         _fixed("4h", 4 * HOUR),
         _fixed("1d", DAY),
         _fixed("1w", WEEK, _FIRST_MONDAY),
-        Interval("1M", "1M", _month_start, _next_month),
+        Interval("1M", "1M", _month_start, _next_month, 28 * DAY),
     )
 }
 NAMES = tuple(INTERVALS)

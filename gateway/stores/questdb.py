@@ -1,132 +1,240 @@
-"""The hot store's answers to queries."""
+"""The hot store's answers: rows by its Parquet export, few numbers over its PostgreSQL wire."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from types import TracebackType
-from typing import Any, Self
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
-from gateway.query import Query
-from tapehouse.clock import INTERVALS, Interval, now_ns
-from tapehouse.model import BARS, GAPS, KINDS, NO_BAR
+from gateway import arrow
+from gateway.query import Key, Query
+from gateway.stores.contract import Held, Page
+from tapehouse.clock import DAY, INTERVALS, Interval, now_ns, parse_ns
+from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.questdb import QuestReader, bar_source, frame, made_of
+from tapehouse.questexport import QuestExport, written
 from tapehouse.settings import QuestDB
 from tapehouse.tabular import TIME
 
+_TIMEOUT_S = 30.0
+_FEW_BARS = 2_000
+"""Up to so many the PostgreSQL wire is quicker than a file."""
+_SPAN = "{time} >= cast(%s AS timestamp_ns) AND {time} < cast(%s AS timestamp_ns)"
+Bound = list[str | int]
+
 
 class QuestStore:
-    """Answers queries from QuestDB. One connection, for one caller at a time."""
+    """QuestDB as a `Store`; see there."""
 
-    def __init__(self, settings: QuestDB) -> None:
-        self._reader = QuestReader(settings)
+    name = "questdb"
 
-    def __enter__(self) -> Self:
-        return self
+    def __init__(self, settings: QuestDB, timeout_s: float = _TIMEOUT_S) -> None:
+        self._settings = settings
+        self._timeout = timeout_s
+        self._export = QuestExport(settings, timeout_s)
+        self._own = threading.local()
+        self._readers: list[QuestReader] = []
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._reader.close()
+    def close(self) -> None:
+        """Close all connections."""
+        self._export.close()
+        for reader in self._readers:
+            reader.close()
 
-    def read(self, query: Query) -> pl.DataFrame:
-        """The whole answer: the model's columns, times as Datetime(ns, UTC), ordered by the key."""
-        pages = list(self.stream(query))
-        return pl.concat(pages) if pages else frame(KINDS[query.kind].columns, [])
+    def health(self) -> None:
+        """Return when it answers."""
+        self._fetch("SELECT 1")
 
-    def stream(self, query: Query) -> Iterator[pl.DataFrame]:
-        """The answer in frames of about 50,000 rows, none when it is empty; bars come as one frame."""
-        if query.kind == "bars":
-            yield self._bars(query)
-        elif query.kind == "account_trades":
-            account = query.account_id
-            yield from self._reader.account_rows(account, account, query.start_ns, query.end_ns)
-        else:
-            kind = KINDS[query.kind]
-            yield from self._reader.rows(kind, query.venue, [query.symbol], query.start_ns, query.end_ns)
+    def coverage(self, kind: Kind) -> Mapping[int, Held]:
+        """By day what is held, by its partitions."""
+        days: dict[int, Held] = {}
+        found = self._fetch(f"SELECT name, numRows, diskSize FROM table_partitions('{kind.name}')")
+        for name, rows, size in found:
+            if rows:
+                # A partition may be split: the names of its parts begin with its own.
+                day = parse_ns(name[:10])
+                before = days.get(day, Held(0, 0))
+                days[day] = Held(before.rows + rows, before.bytes + size)
+        return days
 
-    def gaps(
-        self, only: Mapping[str, str | None], *, open_only: bool = False, limit: int = 0
-    ) -> list[dict[str, Any]]:
-        """Gaps, newest first, times in ns; `only` gives columns their value, None for any; `limit` 0 for all."""
-        bound = {GAPS.column(name).name: value for name, value in only.items() if value is not None}
-        where = "".join(f" AND {name} = %s" for name in bound) + (" AND NOT closed" if open_only else "")
-        columns = ", ".join(
-            f"cast({column.name} AS long) AS {column.name}" if column.type == "time" else column.name
-            for column in GAPS.columns
-        )
-        statement = f"SELECT {columns} FROM gaps WHERE true{where} ORDER BY ts_event DESC"  # noqa: S608
-        rows = self._reader.fetch(statement + (f" LIMIT {limit:d}" if limit else ""), list(bound.values()))
-        return [dict(zip(GAPS.names, row, strict=True)) for row in rows]
+    def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
+        """The first rows of a span behind a key; a timestamp is never cut."""
+        kind = query.rows_kind
+        names = _names(query)
+        wanted = arrow.schema(kind.name, names)
+        first = start_ns if after is None else max(start_ns, int(after[0]))
+        while True:
+            statement, bound = self._rows(query, names, first, end_ns)
+            table = self._export.table(f"{statement} LIMIT %s", [*bound, most])
+            batch = arrow.conformed(table, wanted, self.name)
+            ended = batch.num_rows < most
+            if not ended:
+                # The last timestamp may have more rows than are here.
+                times = arrow.times_of(batch, kind)
+                batch = batch.slice(0, int(np.searchsorted(times, times[-1])))
+            batch = arrow.behind(arrow.in_order(batch, kind), kind, after)
+            if ended or batch.num_rows:
+                return Page(batch, ended, self._first(kind, start_ns))
+            most *= 2
 
-    def _bars(self, query: Query) -> pl.DataFrame:
+    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pl.DataFrame, int | None]:
+        """Bars sampled from the smallest view that holds them."""
         assert query.interval is not None
         interval = INTERVALS[query.interval]
-        first, last = _whole(interval, query.start_ns, query.end_ns)
-        bars = self._made(query, interval, first, last)
-        if query.fill == "none":
-            return bars
-        return self._filled(query, interval, bars, first, min(last, now_ns()))
-
-    def _made(self, query: Query, interval: Interval, first: int, last: int) -> pl.DataFrame:
-        """The bars of the rows from `first`, a bar's start, to `last` (exclusive)."""
-        time, made = made_of(bar_source(interval.name))
-        statement = (
-            f"SELECT cast(bucket AS long), * FROM (SELECT {time} AS bucket, {made} "  # noqa: S608
-            f"venue = %s AND symbol = %s "
-            f"AND {time} >= cast(%s AS timestamp_ns) AND {time} < cast(%s AS timestamp_ns) "
-            f"SAMPLE BY {interval.questdb} ALIGN TO CALENDAR) ORDER BY bucket"
-        )
-        rows = self._reader.fetch(statement, [query.venue, query.symbol, first, last]) if first < last else []
-        return frame(BARS.columns, [(row[0], query.venue, query.symbol, *row[2:]) for row in rows])
-
-    def _close_before(self, query: Query, interval: Interval, first: int) -> float | None:
-        """The close of the last bar that there is before `first`, a bar's start."""
-        table = bar_source(interval.name)
-        time, _ = made_of(table)
-        counted = f"(flags & {int(NO_BAR)}) = 0 AND" if table == "trades" else ""
-        found = self._reader.fetch(
-            f"SELECT cast({time} AS long) FROM {table} WHERE {counted} venue = %s AND symbol = %s "  # noqa: S608
-            f"AND {time} < cast(%s AS timestamp_ns) ORDER BY {time} DESC LIMIT 1",
-            [query.venue, query.symbol, first],
-        )
-        if not found:
-            return None
-        start = int(interval.bucket(np.array(found[0]))[0])
-        return float(self._made(query, interval, start, first)["close"][-1])
-
-    def _filled(
-        self, query: Query, interval: Interval, bars: pl.DataFrame, first: int, last: int
-    ) -> pl.DataFrame:
-        """Bars with each empty interval as a flat one at the close before it; none before the first close.
-
-        A flat bar has no trades: its volumes are 0, its seqs null.
-        """
-        before = self._close_before(query, interval, first)
-        if first >= last or (before is None and bars.is_empty()):
-            return bars
-        starts = [int(bars["ts"].cast(pl.Int64)[0]) if before is None else first]
-        while (following := int(interval.following(np.array([starts[-1]]))[0])) < last:
-            starts.append(following)
-        close = pl.col("close").forward_fill().fill_null(pl.lit(before, pl.Float64))
-        return (
-            pl.DataFrame({"ts": starts})
-            .with_columns(pl.col("ts").cast(TIME))
-            .join(bars, on="ts", how="left", maintain_order="left")
-            .with_columns(close=close, venue=pl.lit(query.venue), symbol=pl.lit(query.symbol))
-            .with_columns(
-                *(pl.col(name).fill_null(pl.col("close")) for name in ("open", "high", "low")),
-                *(pl.col(name).fill_null(0) for name in ("volume", "turnover", "trades", "buy_volume")),
+        statement, bound = _bars(query, interval, start_ns, end_ns)
+        if (end_ns - start_ns) // interval.length * len(query.symbols) <= _FEW_BARS:
+            rows = self._fetch(f"SELECT cast(ts AS long), * FROM ({statement})", bound)
+            bars = frame(BARS.columns, [(row[0], *row[2:]) for row in rows])
+        else:
+            table = self._export.table(statement, bound)
+            bars = pl.DataFrame(
+                pl.from_arrow(arrow.conformed(table, arrow.schema("bars", BARS.names), self.name))
             )
-            .select(BARS.names)
+        if len(query.symbols) > 1:
+            bars = bars.sort("ts", "symbol")
+        return bars, self._first(TRADES, start_ns)
+
+    def newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
+        """How many newest rows there are, and the time of the oldest of them."""
+        kind = query.rows_kind
+        statement, bound = self._rows(query, (kind.time,), start_ns, end_ns, descending=True)
+        rows = self._export.table(f"{statement} LIMIT %s", [*bound, count])
+        if rows.num_rows == 0:
+            return 0, end_ns
+        return rows.num_rows, int(rows.column(0)[-1].value)
+
+    def last_bar(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
+        """A time in the last bar of a symbol in a span."""
+        assert query.interval is not None
+        table = bar_source(query.interval)
+        time, _ = made_of(table)
+        counted = f"(flags & {int(NO_BAR)}) = 0 AND " if table == TRADES.name else ""
+        found = self._fetch(
+            f"SELECT cast({time} AS long) FROM (SELECT {time} FROM {table} WHERE {counted}venue = %s "
+            f"AND symbol = %s AND {_SPAN.format(time=time)} ORDER BY {time} DESC LIMIT 1)",
+            [query.venue, symbol, start_ns, end_ns],
+        )
+        return int(found[0][0]) if found else None
+
+    def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
+        """The last trade of each symbol that takes part in bars: of several at its time that of the highest seq."""
+        wanted = arrow.schema(TRADES.name, TRADES.names)
+        if not symbols:
+            return wanted.empty_table()
+        where, bound = _of(TRADES, venue, symbols)
+        where += f"(flags & {int(NO_BAR)}) = 0 AND "
+        columns = ", ".join(TRADES.names)
+        # LATEST ON takes any of the rows that share a symbol's last time.
+        times = self._fetch(
+            f"SELECT DISTINCT cast(ts_event AS long) FROM (SELECT ts_event, symbol FROM trades WHERE {where}true "
+            "LATEST ON ts_event PARTITION BY symbol)",
+            bound,
+        )
+        if not times:
+            return wanted.empty_table()
+        instants = ", ".join(["cast(%s AS timestamp_ns)"] * len(times))
+        rows = self._export.table(
+            f"SELECT {columns} FROM trades WHERE {where}ts_event IN ({instants})",
+            [*bound, *(int(time) for (time,) in times)],
+        )
+        found = pl.DataFrame(pl.from_arrow(arrow.conformed(rows, wanted, self.name)))
+        last = found.sort("ts_event", "seq").unique("symbol", keep="last").sort("symbol")
+        return pa.Table.from_batches([arrow.as_batch(last, wanted)])
+
+    def symbols(self, kind: Kind) -> pl.DataFrame:
+        """What there is; of trades by the daily bars, without those that take part in none."""
+        source, time, rows = (kind.name, kind.time, "count()")
+        if kind is TRADES:
+            source, time, rows = ("bars_1d", "ts", "sum(trades)")
+        found = self._fetch(
+            f"SELECT venue, symbol, cast(min({time}) AS long), cast(max({time}) AS long), {rows} "
+            f"FROM {source} ORDER BY venue, symbol"
+        )
+        return listed(found)
+
+    def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
+        """The statement of a span, its values written out."""
+        if query.kind == "bars":
+            assert query.interval is not None
+            return written(*_bars(query, INTERVALS[query.interval], start_ns, end_ns))
+        return written(*self._rows(query, _names(query), start_ns, end_ns))
+
+    def _rows(
+        self, query: Query, names: Sequence[str], start_ns: int, end_ns: int, descending: bool = False
+    ) -> tuple[str, Bound]:
+        kind = query.rows_kind
+        where, bound = _of(kind, query.venue, query.symbols)
+        flags = f" AND (flags & {query.flags:d}) = 0" if query.flags else ""
+        return (
+            f"SELECT {', '.join(names)} FROM {kind.name} "
+            f"WHERE {where}{_SPAN.format(time=kind.time)}{flags} "
+            f"ORDER BY {kind.time}{' DESC' if descending else ''}",
+            [*bound, start_ns, end_ns],
         )
 
+    def _first(self, kind: Kind, start_ns: int) -> int | None:
+        # Two days stay, however few are kept.
+        if start_ns >= now_ns() // DAY * DAY - DAY:
+            return None
+        found = self._fetch(f"SELECT cast(min({kind.time}) AS long) FROM {kind.name}")
+        return None if found[0][0] is None else int(found[0][0])
 
-def _whole(interval: Interval, start_ns: int, end_ns: int) -> tuple[int, int]:
-    """The span of rows that the bars starting in [start_ns, end_ns) are made of."""
-    bounds = np.array([start_ns, end_ns])
-    buckets = interval.bucket(bounds)
-    aligned = np.where(buckets == bounds, buckets, interval.following(buckets))
-    return int(aligned[0]), int(aligned[1])
+    def _fetch(self, statement: str, bound: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        reader = getattr(self._own, "reader", None)
+        if reader is None:
+            reader = self._own.reader = QuestReader(self._settings, self._timeout)
+            self._readers.append(reader)
+        assert isinstance(reader, QuestReader)
+        return reader.fetch(statement, bound)
+
+
+def listed(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    """Rows of (venue, symbol, first, last, rows), times in ns, as `Store.symbols` gives them."""
+    frame = pl.DataFrame(
+        rows,
+        {"venue": pl.String, "symbol": pl.String, "first": pl.Int64, "last": pl.Int64, "rows": pl.Int64},
+        orient="row",
+    )
+    return frame.with_columns(pl.col("first", "last").cast(TIME))
+
+
+def _names(query: Query) -> tuple[str, ...]:
+    """The columns to be read: those of the query and of the key."""
+    kind = query.rows_kind
+    return tuple(name for name in kind.names if name in query.names or name in kind.key)
+
+
+def _of(kind: Kind, venue: str, symbols: Sequence[str]) -> tuple[str, Bound]:
+    """What chooses the rows of symbols, up to and including AND."""
+    if kind is ACCOUNT_TRADES:
+        return f"account_id IN ({_places(symbols)}) AND ", [int(account) for account in symbols]
+    where, bound = "", Bound()
+    if venue:
+        where, bound = "venue = %s AND ", [venue]
+    if symbols:
+        where, bound = f"{where}symbol IN ({_places(symbols)}) AND ", [*bound, *symbols]
+    return where, bound
+
+
+def _places(values: Sequence[Any]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _bars(query: Query, interval: Interval, start_ns: int, end_ns: int) -> tuple[str, Bound]:
+    source = bar_source(interval.name)
+    time, made = made_of(source)
+    where, bound = _of(TRADES, query.venue, query.symbols)
+    where += _SPAN.format(time=time)
+    if source == f"bars_{interval.name}":
+        columns = ", ".join(BARS.names)
+        statement = f"SELECT {columns} FROM {source} WHERE {where} ORDER BY ts"
+    else:
+        statement = (
+            f"SELECT {time} AS ts, venue, symbol, {made} {where} "
+            f"SAMPLE BY {interval.questdb} ALIGN TO CALENDAR ORDER BY ts"
+        )
+    return statement, [*bound, start_ns, end_ns]

@@ -20,8 +20,13 @@ from tapehouse.stack.ports import LOOPBACK, Ports
 from tapehouse.stack.request import basic, http_text
 
 USER = "admin"
-USERS: dict[str, tuple[str, ...]] = {USER: ("GRANT ALL ON *.* WITH GRANT OPTION",)}
-"""By user: its grants. Each has a generated password."""
+READER = "reader"
+USERS: dict[str, tuple[str, ...]] = {
+    USER: ("GRANT ALL ON *.* WITH GRANT OPTION",),
+    # Of databases whose names begin so.
+    READER: ("GRANT SELECT ON cold*.*", "GRANT SELECT ON system.parts"),
+}
+"""By user: its grants. Each has a generated password, and but for `USER` may change nothing."""
 _SERVER_MEMORY = 2 * 2**30
 _QUERY_MEMORY = 3 * 2**29
 _MARK_CACHE = 2**28
@@ -114,7 +119,12 @@ def configuration(port: int, data: Path, secret: str) -> str:
 def users(home: Home) -> str:
     """users.xml: the engine's own user, who may do nothing but open the port, and those of USERS."""
     listed = "".join(
-        _user(name, f"<password_sha256_hex>{_digest(home, name)}</password_sha256_hex>", grants)
+        _user(
+            name,
+            f"<password_sha256_hex>{_digest(home, name)}</password_sha256_hex>",
+            grants,
+            "default" if name == USER else "reading",
+        )
         for name, grants in USERS.items()
     )
     return f"""<clickhouse>
@@ -122,18 +132,21 @@ def users(home: Home) -> str:
   <max_memory_usage>{_QUERY_MEMORY}</max_memory_usage>
   <allow_python_table_function>0</allow_python_table_function>
   <constraints><allow_python_table_function><readonly/></allow_python_table_function></constraints>
- </default></profiles>
+ </default><reading>
+  <profile>default</profile>
+  <readonly>2</readonly>
+ </reading></profiles>
  <quotas><default/></quotas>
  <users>
-{_user("default", "<password></password>", ("GRANT SYSTEM LISTEN ON *.*",))}{listed} </users>
+{_user("default", "<password></password>", ("GRANT SYSTEM LISTEN ON *.*",), "default")}{listed} </users>
 </clickhouse>
 """
 
 
-def _user(name: str, credentials: str, grants: tuple[str, ...]) -> str:
+def _user(name: str, credentials: str, grants: tuple[str, ...], profile: str) -> str:
     queries = "".join(f"<query>{escape(grant)}</query>" for grant in grants)
     return (
-        f"  <{name}>{credentials}<networks><ip>{LOOPBACK}</ip></networks><profile>default</profile>"
+        f"  <{name}>{credentials}<networks><ip>{LOOPBACK}</ip></networks><profile>{profile}</profile>"
         f"<quota>default</quota><grants>{queries}</grants></{name}>\n"
     )
 

@@ -1,0 +1,138 @@
+"""A query cut into segments, each for the store that owns its days. Pure: query and coverage in, segments out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from gateway.coverage import Coverage
+from gateway.query import Query
+from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, day_of, iso
+from tapehouse.errors import ConnectError
+
+Side = Literal["hot", "cold"]
+STORES: dict[Side, str] = {"hot": "questdb", "cold": "clickhouse"}
+_PIECE_ROWS = 2_000_000
+_PIECE_DAYS = 31
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows with start_ns <= time < end_ns, from one store. Inner bounds are UTC midnights."""
+
+    store: Side
+    start_ns: int
+    end_ns: int
+    why: str
+    quality: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{STORES[self.store]}: {iso(self.start_ns)} to {until(self.end_ns)}, {self.why}"
+
+
+def until(end_ns: int) -> str:
+    """The end of a span for people."""
+    return "open end" if end_ns >= MAX_TS else iso(end_ns)
+
+
+def plan(query: Query, coverage: Coverage, now: int) -> list[Segment]:
+    """The segments of a query in order of time, without a hole: a store's days in a row are one.
+
+    Raises ConnectError where it is not known who owns the days that the query reaches into.
+    """
+    start, end = rows_span(query)
+    return cut(query, coverage, now, start, end)
+
+
+def cut(query: Query, coverage: Coverage, now: int, start_ns: int, end_ns: int) -> list[Segment]:
+    """The segments of a span of a query's rows."""
+    # Today and the day before are never handed over, however few days are kept.
+    safe = now // DAY * DAY - DAY
+    if coverage.unread and start_ns < safe:
+        raise ConnectError(
+            f"coverage: who owns the days before {day_of(safe)} is not known: {coverage.unread}",
+            remedy="Look at `tapehouse status`: ClickHouse and QuestDB must answer.",
+        )
+    kind = query.rows_kind.name
+    cold = coverage.cold.get(kind, {})
+    last_cold = max(cold, default=-DAY)
+    bounds: list[tuple[Side, int, int]] = []
+    at = start_ns
+    while at < end_ns:
+        day = at // DAY * DAY
+        side: Side = "cold" if coverage.is_cold(kind, day) else "hot"
+        # No day behind the last of the cold store is its.
+        till = end_ns if day > last_cold else min(day + DAY, end_ns)
+        if bounds and bounds[-1][0] == side:
+            bounds[-1] = (side, bounds[-1][1], till)
+        else:
+            bounds.append((side, at, till))
+        at = till
+    return [
+        Segment(
+            side,
+            begin,
+            till,
+            "handed over" if side == "cold" else "not handed over",
+            tuple(coverage.quality(query, begin, till, cold=side == "cold")),
+        )
+        for side, begin, till in bounds
+    ]
+
+
+def pieces(segment: Segment, kind: str, coverage: Coverage) -> Iterator[tuple[int, int]]:
+    """The spans in which the rows of a segment are read: of the cold store some days at a time.
+
+    It reads all days of a statement at once, each with memory of its own. Days without rows are left out.
+    """
+    if segment.store == "hot":
+        yield segment.start_ns, segment.end_ns
+        return
+    begin = till = rows = 0
+    days = coverage.cold.get(kind, {})
+    for day in sorted(day for day in days if day + DAY > segment.start_ns and day < segment.end_ns):
+        if not days[day].rows:
+            continue
+        if rows and (rows + days[day].rows > _PIECE_ROWS or day - begin >= _PIECE_DAYS * DAY):
+            yield max(begin, segment.start_ns), till
+            rows = 0
+        begin = begin if rows else day
+        till = min(day + DAY, segment.end_ns)
+        rows += days[day].rows
+    if rows:
+        yield max(begin, segment.start_ns), till
+
+
+def expected(segment: Segment, kind: str, coverage: Coverage) -> tuple[int, int]:
+    """(rows, bytes on the store's disk) of all venues and symbols in a segment, days cut by it in proportion."""
+    rows = size = 0.0
+    hot, cold = coverage.hot.get(kind, {}), coverage.cold.get(kind, {})
+    for day in hot if segment.store == "hot" else cold:
+        share = (min(day + DAY, segment.end_ns) - max(day, segment.start_ns)) / DAY
+        if share > 0:
+            rows += share * (hot[day].rows if segment.store == "hot" else cold[day].rows)
+            size += share * (hot[day].bytes if segment.store == "hot" else 0)
+    return round(rows), round(size)
+
+
+def rows_span(query: Query) -> tuple[int, int]:
+    """The span of the rows that a query's answer is made of: of bars all that begin in its own."""
+    if query.kind != "bars":
+        return query.start_ns, query.end_ns
+    assert query.interval is not None
+    return whole(INTERVALS[query.interval], query.start_ns, query.end_ns)
+
+
+def whole(interval: Interval, start_ns: int, end_ns: int) -> tuple[int, int]:
+    """The span of the bars that start in [start_ns, end_ns)."""
+    return aligned(interval, start_ns), aligned(interval, end_ns)
+
+
+def aligned(interval: Interval, ts: int) -> int:
+    """The first start of a bar at or after `ts`; MAX_TS at the latest."""
+    at = np.array([ts])
+    bucket = interval.bucket(at)
+    return min(int(ts if bucket[0] == ts else interval.following(bucket)[0]), MAX_TS)
