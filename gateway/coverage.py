@@ -49,8 +49,8 @@ class Coverage:
     cold: Mapping[str, Mapping[int, ColdDay]] = field(default_factory=dict)
     """The days that the cold store owns."""
     proven: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
-    """Days of the hot store that no row has touched since they were copied, with the digest of their rows."""
-    first_ns: Mapping[str, int | None] = field(default_factory=dict)
+    """Days of the hot store that were touched, with the digest of their rows where that is what they hold now."""
+    oldest_ns: Mapping[str, int] = field(default_factory=dict)
     """The oldest time in the hot store, as it was before the owners were read. Days leave it from there on."""
     gaps: tuple[Gap, ...] = ()
     marked: bool = False
@@ -58,26 +58,32 @@ class Coverage:
     unread: str = "not read yet"
     """Why the owners are not known; empty where they are."""
 
-    def is_cold(self, kind: str, day: int) -> bool:
-        """Whether the cold store answers for a day.
+    def cold_spans(self, kind: str, end_ns: int) -> list[tuple[int, int]]:
+        """The spans before `end_ns` that the cold store answers for, in order.
 
-        It does for those that it owns, and for those before its last one that the hot store has nothing of: all
-        these are sealed, and what comes for them late goes to the cold store.
+        These are the days that it owns, and those before its last one that the hot store has nothing of: all of
+        them are sealed, and what comes for them late goes to the cold store.
         """
         cold = self.cold.get(kind, {})
-        return day in cold or (bool(cold) and day < max(cold) and day not in self.hot.get(kind, {}))
+        spans: list[tuple[int, int]] = []
+        at, end = 0, min(max(cold, default=-DAY) + DAY, end_ns)
+        for day in sorted(day for day in self.hot.get(kind, {}) if day < end and day not in cold):
+            if day > at:
+                spans.append((at, day))
+            at = day + DAY
+        if at < end:
+            spans.append((at, end))
+        return spans
 
     def version(self, kind: str, start_ns: int, end_ns: int) -> str | None:
         """What changes whenever rows of a span do; None where they may change without being noticed."""
         if self.unread or not self.marked or end_ns > self.read_ns // DAY * DAY:
             return None
-        cold, hot, proven = (by.get(kind, {}) for by in (self.cold, self.hot, self.proven))
+        cold, hot, proven = self.cold.get(kind, {}), self.hot.get(kind, {}), self.proven.get(kind, {})
         digest = hashlib.sha256()
         for day in sorted(day for day in {*cold, *hot, *proven} if start_ns < day + DAY and day < end_ns):
-            if day in cold:
-                fingerprint = "" if cold[day].fault else cold[day].fingerprint
-            else:
-                fingerprint = proven.get(day, "")
+            known = cold.get(day)
+            fingerprint = proven.get(day, "") if known is None else "" if known.fault else known.fingerprint
             if not fingerprint:
                 return None
             digest.update(f"{day}:{fingerprint};".encode())
@@ -115,8 +121,8 @@ class CoverageReader:
         self._hot = hot
         self._ledger = ledger
 
-    def read(self, marks: Mapping[str, Any] | None, first_ns: Mapping[str, int | None]) -> Coverage:
-        """What is known now. `marks` are the shared state's, by key; `first_ns` was read just before."""
+    def read(self, marks: Mapping[str, Any] | None, oldest_ns: Mapping[str, int]) -> Coverage:
+        """What is known now. `marks` are the shared state's, by key; `oldest_ns` was read just before."""
         began = now_ns()
         hot = {kind.name: self._hot.coverage(kind) for kind in TICKS}
         entries = self._ledger.fetch(
@@ -126,13 +132,15 @@ class CoverageReader:
         touched = _touched(marks or {})
         cold: dict[str, dict[int, ColdDay]] = {}
         proven: dict[str, dict[int, str]] = {}
+        for kind, day in touched:
+            proven.setdefault(kind, {})[day] = ""
         for kind, day_s, owner, rows, fingerprint, copied, fault, is_proven in entries:
             day = day_s * 1_000_000_000
             if owner == "cold":
                 cold.setdefault(kind, {})[day] = ColdDay(rows, fingerprint, fault)
             elif is_proven and not fault and touched.get((kind, day), {}) == json.loads(copied):
                 proven.setdefault(kind, {})[day] = f"{fingerprint}{copied}"
-        return Coverage(began, hot, cold, proven, first_ns, self._gaps(began), marks is not None, "")
+        return Coverage(began, hot, cold, proven, oldest_ns, self._gaps(began), marks is not None, "")
 
     def _gaps(self, now: int) -> tuple[Gap, ...]:
         query = Query.asked(GAPS.name, start=0, last=OPEN_GAPS)

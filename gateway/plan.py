@@ -56,21 +56,16 @@ def cut(query: Query, coverage: Coverage, now: int, start_ns: int, end_ns: int) 
             f"coverage: who owns the days before {day_of(safe)} is not known: {coverage.unread}",
             remedy="Look at `tapehouse status`: ClickHouse and QuestDB must answer.",
         )
-    kind = query.rows_kind.name
-    cold = coverage.cold.get(kind, {})
-    last_cold = max(cold, default=-DAY)
     bounds: list[tuple[Side, int, int]] = []
     at = start_ns
-    while at < end_ns:
-        day = at // DAY * DAY
-        side: Side = "cold" if coverage.is_cold(kind, day) else "hot"
-        # No day behind the last of the cold store is its.
-        till = end_ns if day > last_cold else min(day + DAY, end_ns)
-        if bounds and bounds[-1][0] == side:
-            bounds[-1] = (side, bounds[-1][1], till)
-        else:
-            bounds.append((side, at, till))
-        at = till
+    for begin, till in coverage.cold_spans(query.rows_kind.name, end_ns):
+        if till > at:
+            if begin > at:
+                bounds.append(("hot", at, begin))
+            bounds.append(("cold", max(begin, at), till))
+            at = till
+    if at < end_ns:
+        bounds.append(("hot", at, end_ns))
     return [
         Segment(
             side,

@@ -116,19 +116,7 @@ class Query:
         return tuple(map(_account, self.symbols))
 
     def _check_owner(self) -> None:
-        if len(self.symbols) > MAX_SYMBOLS:
-            raise UsageError(f"symbol: expected at most {MAX_SYMBOLS}, was {len(self.symbols)}")
-        if len(set(self.symbols)) < len(self.symbols):
-            raise UsageError("symbol: expected each once")
-        for name, text in (("venue", self.venue), *(("symbol", symbol) for symbol in self.symbols)):
-            if (
-                len(text) > _MAX_NAME
-                or "\0" in text
-                or any(0xD800 <= ord(letter) < 0xE000 for letter in text)
-            ):
-                raise UsageError(
-                    f"{name}: expected at most {_MAX_NAME} characters of text, was {text[:80]!r}"
-                )
+        self._check_names()
         if self.kind == "account_trades":
             if self.venue:
                 raise UsageError(f"venue: account trades have none, was {self.venue!r}")
@@ -140,6 +128,15 @@ class Query:
                 raise UsageError("venue: expected a name, was nothing")
             if not self.symbols or not all(self.symbols):
                 raise UsageError("symbol: expected a name, was nothing")
+
+    def _check_names(self) -> None:
+        if len(self.symbols) > MAX_SYMBOLS:
+            raise UsageError(f"symbol: expected at most {MAX_SYMBOLS}, was {len(self.symbols)}")
+        if len(set(self.symbols)) < len(self.symbols):
+            raise UsageError("symbol: expected each once")
+        _check_text("venue", self.venue)
+        for symbol in self.symbols:
+            _check_text("symbol", symbol)
 
     def _check_span(self) -> None:
         for name, ns, last in (("start", self.start_ns, MAX_TS - 1), ("end", self.end_ns, MAX_TS)):
@@ -176,6 +173,7 @@ class Query:
 
 
 def _check_text(name: str, text: str) -> None:
+    # Neither store takes NUL, and lone surrogates are no text.
     if len(text) > _MAX_NAME or "\0" in text or any(0xD800 <= ord(letter) < 0xE000 for letter in text):
         raise UsageError(f"{name}: expected at most {_MAX_NAME} characters of text, was {text[:80]!r}")
 

@@ -13,7 +13,7 @@ from gateway.query import Key, Query
 from gateway.stores.contract import Held, Page
 from gateway.stores.questdb import listed
 from tapehouse.clickhouse import ClickHouseClient
-from tapehouse.clock import INTERVALS, MINUTE, parse_ns
+from tapehouse.clock import INTERVALS, MAX_TS, MINUTE, parse_ns
 from tapehouse.errors import ConnectError
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import ClickHouse
@@ -67,6 +67,14 @@ class ClickStore:
             parse_ns(f"{day[:4]}-{day[4:6]}-{day[6:]}"): Held(int(rows), int(size))
             for day, rows, size in found
         }
+
+    def oldest(self, kind: Kind) -> int:
+        """The oldest time held."""
+        found = self._client.fetch(
+            f"SELECT count(), toUnixTimestamp64Nano(min({kind.time})) FROM {kind.name}"
+        )
+        rows, oldest = found[0]
+        return int(oldest) if rows else MAX_TS
 
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key."""
@@ -157,6 +165,7 @@ def _of(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
     kind = query.rows_kind
     bound: Bound = {"start": start_ns, "end": end_ns}
     where = []
+    values: list[Any]
     if kind is ACCOUNT_TRADES:
         column, values, type_ = "account_id", list(query.accounts), "Int64"
     else:

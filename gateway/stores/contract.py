@@ -34,8 +34,8 @@ class Page:
     batch: pa.RecordBatch
     ended: bool
     """Whether nothing of the span is behind these rows."""
-    first_ns: int | None = None
-    """The oldest time that the table held once the rows were read; None where none is, or it cannot matter."""
+    oldest_ns: int | None = None
+    """`oldest` once the rows were read; None where it cannot matter."""
 
 
 class Store(Protocol):
@@ -46,6 +46,9 @@ class Store(Protocol):
     def coverage(self, kind: Kind) -> Mapping[int, Held]:
         """By the start of each UTC day (ns) what is held of it; days without rows are left out."""
 
+    def oldest(self, kind: Kind) -> int:
+        """The oldest time held; MAX_TS where nothing is."""
+
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The rows of a query (not for bars) in [start_ns, end_ns) behind the key `after`, the first about `most`.
 
@@ -53,7 +56,7 @@ class Store(Protocol):
         """
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pl.DataFrame, int | None]:
-        """The bars of the trades in [start_ns, end_ns), by time, symbol; and `Page.first_ns`.
+        """The bars of the trades in [start_ns, end_ns), by time, symbol; and `Page.oldest_ns`.
 
         Where the span cuts a bar it is a part of one: of that bar's trades in the span.
         """

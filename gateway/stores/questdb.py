@@ -13,7 +13,7 @@ import pyarrow as pa
 from gateway import arrow
 from gateway.query import Key, Query
 from gateway.stores.contract import Held, Page
-from tapehouse.clock import DAY, INTERVALS, Interval, now_ns, parse_ns
+from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.questdb import QuestReader, bar_source, frame, made_of
 from tapehouse.questexport import QuestExport, written
@@ -61,6 +61,11 @@ class QuestStore:
                 days[day] = Held(before.rows + rows, before.bytes + size)
         return days
 
+    def oldest(self, kind: Kind) -> int:
+        """The oldest time held."""
+        (found,) = self._fetch(f"SELECT cast(min({kind.time}) AS long) FROM {kind.name}")
+        return MAX_TS if found[0] is None else int(found[0])
+
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key; a timestamp is never cut."""
         kind = query.rows_kind
@@ -78,7 +83,7 @@ class QuestStore:
                 batch = batch.slice(0, int(np.searchsorted(times, times[-1])))
             batch = arrow.behind(arrow.in_order(batch, kind), kind, after)
             if ended or batch.num_rows:
-                return Page(batch, ended, self._first(kind, start_ns))
+                return Page(batch, ended, self._oldest(kind, start_ns))
             most *= 2
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pl.DataFrame, int | None]:
@@ -96,7 +101,7 @@ class QuestStore:
             )
         if len(query.symbols) > 1:
             bars = bars.sort("ts", "symbol")
-        return bars, self._first(TRADES, start_ns)
+        return bars, self._oldest(TRADES, start_ns)
 
     def newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
         """How many newest rows there are, and the time of the oldest of them."""
@@ -176,12 +181,9 @@ class QuestStore:
             [*bound, start_ns, end_ns],
         )
 
-    def _first(self, kind: Kind, start_ns: int) -> int | None:
-        # Two days stay, however few are kept.
-        if start_ns >= now_ns() // DAY * DAY - DAY:
-            return None
-        found = self._fetch(f"SELECT cast(min({kind.time}) AS long) FROM {kind.name}")
-        return None if found[0][0] is None else int(found[0][0])
+    def _oldest(self, kind: Kind, start_ns: int) -> int | None:
+        # Today and the day before stay, however few days are kept.
+        return None if start_ns >= now_ns() // DAY * DAY - DAY else self.oldest(kind)
 
     def _fetch(self, statement: str, bound: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         reader = getattr(self._own, "reader", None)

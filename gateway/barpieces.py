@@ -1,0 +1,153 @@
+"""The bars of an answer: piece after piece in time, each made of the parts that the stores have of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+
+from gateway.merge import flat, merged
+from gateway.plan import rows_span
+from gateway.reading import Reading, Served
+from tapehouse.clock import DAY, INTERVALS, Interval, now_ns
+
+_FIRST_BARS = 2_000
+_MOST_BARS = 200_000
+_GROWTH = 8
+_SIDE_BY_SIDE = 4
+
+
+def bars(reading: Reading, start_ns: int) -> Iterator[pl.DataFrame]:
+    """All bars of the query from `start_ns` on, in frames in order of time, then symbol."""
+    query, interval = reading.query, _interval(reading)
+    first, last = rows_span(query)
+    first = max(first, _floor(interval, start_ns))
+    if query.fill == "none":
+        for begin, end in _spans(interval, first, last, len(query.symbols)):
+            yield _piece(reading, begin, end)
+        return
+    # Intervals that have not begun are not filled.
+    last = min(last, _floor(interval, now_ns()) + interval.length)
+    closes = {symbol: _close_before(reading, symbol, first) for symbol in query.symbols}
+    for begin, end in _spans(interval, first, last, len(query.symbols)):
+        found = flat(_piece(reading, begin, end), query.venue, closes, interval, begin, min(end, now_ns()))
+        closes |= dict(found.group_by("symbol").agg(pl.col("close").last()).iter_rows())
+        yield found
+
+
+def last_bars(reading: Reading, count: int) -> Iterator[pl.DataFrame]:
+    """The last `count` bars of the query: looked for further and further back."""
+    query, interval = reading.query, _interval(reading)
+    first, last = rows_span(query)
+    newest = max((_last_time(reading, symbol, first, last) or -1 for symbol in query.symbols), default=-1)
+    if newest < 0:
+        return
+    if query.fill == "none":
+        last = int(interval.following(interval.bucket(np.array([newest])))[0])
+    else:
+        last = min(last, _floor(interval, now_ns()) + interval.length)
+    back = count * interval.length
+    while True:
+        start = max(first, _floor(interval, max(last - back, 0)))
+        tried = reading.of(replace(query, start_ns=start, end_ns=last, last=False, limit=None))
+        found = pl.concat(bars(tried, start))
+        if found.height >= count or start <= first:
+            reading.served = tried.served
+            yield found.tail(count)
+            return
+        back *= _GROWTH
+
+
+def _spans(interval: Interval, first: int, last: int, symbols: int) -> Iterator[tuple[int, int]]:
+    """Spans of at most some bars each, cut at midnights; what is not long ago or to come is one at the end."""
+    now = _floor(interval, now_ns() + DAY)
+    most = _FIRST_BARS
+    while first < last:
+        length = most // symbols * interval.length
+        end = last
+        if interval.length <= DAY and first < now:
+            end = min(last, max(now, first + interval.length), (first + max(length, DAY)) // DAY * DAY)
+        yield first, end
+        first, most = end, min(most * _GROWTH, _MOST_BARS)
+
+
+def _piece(reading: Reading, start_ns: int, end_ns: int) -> pl.DataFrame:
+    """The bars of a span whose bounds are those of bars."""
+    while True:
+        places = [
+            place
+            for place, served in enumerate(reading.served)
+            if served.start_ns < end_ns and start_ns < served.end_ns
+        ]
+        parts = [
+            (reading.served[place], *_common(reading.served[place], start_ns, end_ns)) for place in places
+        ]
+        reading.next_store = parts[0][0].segment.store
+        found = _side_by_side(reading, parts)
+        if any(reading.has_moved(oldest) for _, oldest in found):
+            reading.plan_anew(places[0], start_ns)
+            continue
+        for (served, _, _), (part, _) in zip(parts, found, strict=True):
+            served.rows += part.height
+        return merged([part for part, _ in found])
+
+
+def _side_by_side(
+    reading: Reading, parts: list[tuple[Served, int, int]]
+) -> list[tuple[pl.DataFrame, int | None]]:
+    def read(part: tuple[Served, int, int]) -> tuple[pl.DataFrame, int | None]:
+        served, start, end = part
+        began = time.perf_counter()
+        found = reading.store(served.segment.store).bars(reading.query, start, end)
+        served.seconds += time.perf_counter() - began
+        return found
+
+    if len(parts) == 1:
+        return [read(parts[0])]
+    with ThreadPoolExecutor(min(len(parts), _SIDE_BY_SIDE)) as pool:
+        return list(pool.map(read, parts))
+
+
+def _close_before(reading: Reading, symbol: str, first: int) -> float | None:
+    """The close of a symbol's last bar that begins before `first`."""
+    interval = _interval(reading)
+    at = _last_time(reading, symbol, 0, first)
+    if at is None:
+        return None
+    start = _floor(interval, at)
+    asked = replace(
+        reading.query, symbols=(symbol,), start_ns=start, end_ns=first, fill="none", last=False, limit=None
+    )
+    return float(pl.concat(bars(reading.of(asked), start))["close"][-1])
+
+
+def _last_time(reading: Reading, symbol: str, start_ns: int, end_ns: int) -> int | None:
+    """A time in a symbol's last bar in a span."""
+    if start_ns >= end_ns:
+        return None
+    while True:
+        found = None
+        for segment in reversed(reading.segments(start_ns, end_ns)):
+            store = reading.store(segment.store)
+            found = store.last_bar(reading.query, symbol, segment.start_ns, segment.end_ns)
+            if found is not None:
+                break
+        if not reading.hot_moved(start_ns):
+            return found
+
+
+def _common(served: Served, start_ns: int, end_ns: int) -> tuple[int, int]:
+    return max(served.start_ns, start_ns), min(served.end_ns, end_ns)
+
+
+def _floor(interval: Interval, ts: int) -> int:
+    return int(interval.bucket(np.array([ts]))[0])
+
+
+def _interval(reading: Reading) -> Interval:
+    assert reading.query.interval is not None
+    return INTERVALS[reading.query.interval]

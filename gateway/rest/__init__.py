@@ -1,0 +1,1 @@
+"""The gateway by HTTP: FastAPI under /v1, five formats, problems as JSON."""

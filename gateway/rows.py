@@ -1,0 +1,83 @@
+"""The rows of an answer: page after page of each segment, in order, no row twice or missing where a day moves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from gateway import arrow
+from gateway.plan import pieces
+from gateway.query import Key
+from gateway.reading import Reading
+from gateway.stores.contract import Page
+
+_FIRST_ROWS = 4_096
+_MOST_ROWS = 262_144
+_PAGE_BYTES = 24 * 2**20
+_GROWTH = 4
+
+
+def rows(reading: Reading, after: Key | None, limit: int | None) -> Iterator[pa.RecordBatch]:
+    """The rows behind `after` with the columns of the query and of the key: one more than `limit` where there is."""
+    kind = reading.query.rows_kind
+    size, place = _FIRST_ROWS, 0
+    left = None if limit is None else limit + 1
+    while place < len(reading.served):
+        served = reading.served[place]
+        segment = served.segment
+        reading.next_store = segment.store
+        for start, end in pieces(segment, kind.name, reading.coverage):
+            page: Page | None = None
+            while page is None or not page.ended:
+                began = time.perf_counter()
+                most = size if left is None else min(size, left)
+                page = reading.store(segment.store).read(reading.query, start, end, after, most)
+                served.seconds += time.perf_counter() - began
+                if reading.has_moved(page.oldest_ns):
+                    # What is here may be short: none of it is used.
+                    reading.plan_anew(place, start if after is None else max(start, int(after[0])))
+                    break
+                found = page.batch.num_rows
+                if not found:
+                    continue
+                after = arrow.key_of(page.batch, kind, found - 1)
+                size = _next_size(size, page.batch)
+                served.rows += found
+                yield page.batch
+                if left is not None:
+                    left -= found
+                    if left <= 0:
+                        return
+            else:
+                continue
+            break
+        place += 1
+
+
+def last_rows(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
+    """The last `count` rows, with the columns of the key."""
+    query, left, start = reading.query, count, reading.served[-1].end_ns if reading.served else 0
+    for served in reversed(reading.served):
+        spans = list(pieces(served.segment, query.rows_kind.name, reading.coverage))
+        for begin, end in reversed(spans):
+            if left > 0:
+                found, oldest = reading.store(served.segment.store).newest(query, begin, end, left)
+                # Of a day that left meanwhile too few are found: then more is read than is needed.
+                left, start = left - found, oldest if found else start
+    if not reading.served or start >= reading.served[-1].end_ns:
+        return
+    reading.narrow(start, reading.served[-1].end_ns)
+    batches = list(rows(reading, None, None))
+    surplus = sum(batch.num_rows for batch in batches) - count
+    for batch in batches:
+        if surplus < batch.num_rows:
+            yield batch.slice(max(surplus, 0))
+        surplus -= batch.num_rows
+
+
+def _next_size(size: int, batch: pa.RecordBatch) -> int:
+    """Larger pages for those who go on reading, as far as the rows are small."""
+    fitting = int(_PAGE_BYTES * batch.num_rows / max(batch.nbytes, 1))
+    return max(1, min(size * _GROWTH, _MOST_ROWS, fitting))
