@@ -21,6 +21,7 @@ PAGE = 10_000
 PAGE_MOST = 100_000
 DEPTH, DEPTH_MOST = 50, 5_000
 RANKED, RANKED_MOST = 20, 500
+_LONGEST = 4_000
 _MOST = 2_000
 """Parameters of one request."""
 _TIME = {
@@ -183,6 +184,10 @@ class Asked:
                 )
             if len(given) > 1 and not by_name[name].repeated:
                 raise UsageError(f"{name}: expected once, was {len(given)} times")
+            most = by_name[name].schema.get("maxLength", _LONGEST)
+            for value in given:
+                if not value or len(value) > most or "\0" in value:
+                    raise UsageError(f"{name}: expected 1 to {most:,} characters of text, was {value[:80]!r}")
         for parameter in by_name.values():
             if parameter.required and parameter.name not in values:
                 raise UsageError(
@@ -243,4 +248,4 @@ def query_of(kind: str, asked: Asked, *, page: bool) -> Query:
 def _time(asked: Asked, name: str) -> str | None:
     """A time as it is written. In an address a + stands for a space: before the zone it was meant as one."""
     text = asked.one(name)
-    return None if text is None else re.sub(r" (?=\d\d:?\d\d$)", "+", text)
+    return None if text is None else re.sub(r"([T ]\d\d:\d\d.*) (\d\d:?\d\d)$", r"\1+\2", text)

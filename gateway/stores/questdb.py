@@ -63,8 +63,9 @@ class QuestStore:
 
     def oldest(self, kind: Kind) -> int:
         """The oldest time held."""
-        (found,) = self._fetch(f"SELECT cast(min({kind.time}) AS long) FROM {kind.name}")
-        return MAX_TS if found[0] is None else int(found[0])
+        # An empty table has no row of a minimum.
+        found = self._fetch(f"SELECT cast(min({kind.time}) AS long) FROM {kind.name}")
+        return MAX_TS if not found or found[0][0] is None else int(found[0][0])
 
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key; a timestamp is never cut."""
