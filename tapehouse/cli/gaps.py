@@ -32,13 +32,26 @@ def command(
     """
     import json
 
-    from gateway.stores.questdb import QuestStore
+    import polars as pl
+
+    from gateway.query import Query
+    from gateway.surface import Surface
     from tapehouse.clock import iso
+    from tapehouse.model import GAPS
     from tapehouse.settings import load
 
-    with QuestStore(load(home).questdb) as store:
-        found = store.gaps({"venue": venue, "symbol": symbol, "kind": kind}, open_only=open_only, limit=limit)
-    for gap in found:
+    with Surface(load(home)) as surface:
+        surface.refresh()
+        found = surface.read(
+            Query.asked("gaps", venue=venue or "", symbols=[symbol] if symbol else [], start=0)
+        )
+    if kind:
+        found = found.filter(pl.col("kind") == kind)
+    if open_only:
+        found = found.filter(~pl.col("closed"))
+    times = [column.name for column in GAPS.columns if column.type == "time"]
+    newest = found.with_columns(pl.col(times).cast(pl.Int64)).reverse().head(limit or found.height)
+    for gap in newest.iter_rows(named=True):
         if as_json:
             click.echo(json.dumps(gap))
             continue
@@ -49,4 +62,4 @@ def command(
             f"{'closed' if gap['closed'] else 'open'}\t{gap['reason']}"
         )
     if not as_json:
-        click.echo(f"{len(found):,} gaps" + (" shown" if limit and len(found) == limit else ""), err=True)
+        click.echo(f"{newest.height:,} gaps" + (" shown" if newest.height < found.height else ""), err=True)
