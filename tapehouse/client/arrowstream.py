@@ -63,7 +63,8 @@ class ArrowStream:
         except ValueError:
             raise _foreign() from None
         if isinstance(said.get("error"), dict):
-            raise error_of(said["error"])
+            # It broke off in the middle: whatever the problem, the answer is not there.
+            raise error_of(said["error"], 503)
         self.segments = said.get("segments", self.segments)
 
     def _message(self) -> tuple[_Head | None, list[bytes]]:

@@ -53,7 +53,7 @@ def test_a_stream_without_its_end_mark_is_an_error_though_every_batch_is_there()
 
 
 def test_where_it_broke_off_the_stream_tells_why() -> None:
-    problem = {"type": "/problems/connect", "status": 503, "detail": "questdb: gone", "remedy": "Start it."}
+    problem = {"type": "/problems/away", "status": 503, "detail": "questdb: gone", "remedy": "Start it."}
     with pytest.raises(ConnectError, match="questdb: gone") as raised:
         _read(stream(trades(10), told={"error": problem}))
     assert raised.value.remedy == "Start it."

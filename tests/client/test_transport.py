@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler
 import pytest
 
 from tapehouse.client.transport import Answer, Transport, encoding_for
-from tapehouse.errors import ConnectError, MigrationError, NaiveTimeError, TapehouseError, UsageError
+from tapehouse.errors import ConnectError, NaiveTimeError, TapehouseError, UsageError
 from tests.client.played import answering, hanging_up, playing, refusing, saying, streaming
 
 
@@ -72,7 +72,7 @@ def test_a_gateway_that_never_says_a_byte_is_given_up() -> None:
 
 
 def test_a_gateway_that_says_when_to_come_again_is_asked_again() -> None:
-    away = refusing(503, "connect", "questdb: away", Retry_After="0")
+    away = refusing(503, "away", "questdb: away", Retry_After="0")
     with playing(away, away, saying([7])) as gateway:
         transport = Transport(gateway.url)
         assert transport.json("/v1/catalog") == [7]
@@ -84,7 +84,7 @@ def test_a_gateway_that_says_when_to_come_again_is_asked_again() -> None:
     "headers", [{}, {"Retry_After": "3600"}, {"Retry_After": "Sat, 1 Jan 2028 00:00:00 GMT"}]
 )
 def test_otherwise_a_store_that_is_away_is_an_error_at_once(headers: dict[str, str]) -> None:
-    with playing(refusing(503, "connect", "questdb: away", "Look at its log.", **headers)) as gateway:
+    with playing(refusing(503, "away", "questdb: away", "Look at its log.", **headers)) as gateway:
         transport = Transport(gateway.url)
         with pytest.raises(ConnectError, match="questdb: away") as raised:
             transport.json("/v1/catalog")
@@ -124,8 +124,8 @@ def test_an_answer_shorter_than_it_said_is_an_error() -> None:
         (400, "usage", UsageError),
         (400, "naive-time", NaiveTimeError),
         (404, "not-found", UsageError),
-        (500, "migration", MigrationError),
-        (502, "tapehouse", TapehouseError),
+        (502, "refused", TapehouseError),
+        (503, "busy", ConnectError),
         (504, "of-a-newer-gateway", ConnectError),
         (500, "of-a-newer-gateway", TapehouseError),
     ],

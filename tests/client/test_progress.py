@@ -1,0 +1,52 @@
+"""The line of a long pull: on a terminal alone, after a second, gone at the end."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+_PULL = """
+import time
+from tapehouse.client.progress import Progress
+
+with Progress("trades", {total}) as progress:
+    progress.add(1000, 10**6)
+    time.sleep({seconds})
+    progress.add(2000, 2 * 10**6)
+"""
+
+
+def _said(seconds: float, total: int | None = None) -> str:
+    """What a terminal shows."""
+    ours, theirs = pty.openpty()
+    code = _PULL.format(seconds=seconds, total=total)
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    with subprocess.Popen([sys.executable, "-c", code], stderr=theirs, env=env) as process:
+        os.close(theirs)
+        said = b""
+        try:
+            while piece := os.read(ours, 1000):
+                said += piece
+        except OSError:  # the far side is closed
+            pass
+        assert process.wait(30) == 0
+    os.close(ours)
+    return said.decode()
+
+
+def test_a_pull_of_more_than_a_second_is_shown() -> None:
+    said = _said(1.1, 10_000)
+    assert "trades" in said
+    assert "3,000 rows, 3 MB" in said
+
+
+def test_a_quick_pull_shows_nothing() -> None:
+    assert _said(0) == ""
+
+
+def test_where_nobody_looks_nothing_is_said() -> None:
+    code = _PULL.format(seconds=1.1, total=None)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout + done.stderr == ""
