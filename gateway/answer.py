@@ -82,13 +82,13 @@ class Answer:
         return self._bars()
 
     def _bars(self) -> Iterator[pa.RecordBatch]:
-        query, whole = self.query, arrow.schema(BARS.name, BARS.names)
+        query = self.query
         if query.last:
             assert query.limit is not None
             found = last_bars(self._reading, query.limit)
         else:
             found = bars(self._reading, query.start_ns if query.after is None else int(query.after[0]))
-        for frame in found:
-            batch = arrow.behind(arrow.as_batch(frame, whole), BARS, query.after)
+        for batch in found:
+            batch = arrow.behind(batch, BARS, query.after)
             if batch.num_rows:
                 yield batch

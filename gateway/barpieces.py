@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
 
 from gateway.merge import flat, merged
 from gateway.plan import rows_span
@@ -21,8 +21,8 @@ _GROWTH = 8
 _SIDE_BY_SIDE = 4
 
 
-def bars(reading: Reading, start_ns: int) -> Iterator[pl.DataFrame]:
-    """All bars of the query from `start_ns` on, in frames in order of time, then symbol."""
+def bars(reading: Reading, start_ns: int) -> Iterator[pa.RecordBatch]:
+    """All bars of the query from `start_ns` on, in batches in order of time, then symbol."""
     query, interval = reading.query, _interval(reading)
     first, last = rows_span(query)
     first = max(first, _floor(interval, start_ns))
@@ -34,12 +34,13 @@ def bars(reading: Reading, start_ns: int) -> Iterator[pl.DataFrame]:
     last = min(last, _floor(interval, now_ns()) + interval.length)
     closes = {symbol: _close_before(reading, symbol, first) for symbol in query.symbols}
     for begin, end in _spans(interval, first, last, len(query.symbols)):
-        found = flat(_piece(reading, begin, end), query.venue, closes, interval, begin, min(end, now_ns()))
-        closes |= dict(found.group_by("symbol").agg(pl.col("close").last()).iter_rows())
+        found = flat(_piece(reading, begin, end), query.venue, closes, interval, begin, end)
+        for row in range(max(found.num_rows - len(closes), 0), found.num_rows):
+            closes[found.column("symbol")[row].as_py()] = found.column("close")[row].as_py()
         yield found
 
 
-def last_bars(reading: Reading, count: int) -> Iterator[pl.DataFrame]:
+def last_bars(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
     """The last `count` bars of the query: looked for further and further back."""
     query, interval = reading.query, _interval(reading)
     first, last = rows_span(query)
@@ -54,10 +55,10 @@ def last_bars(reading: Reading, count: int) -> Iterator[pl.DataFrame]:
     while True:
         start = max(first, _floor(interval, max(last - back, 0)))
         tried = reading.of(replace(query, start_ns=start, end_ns=last, last=False, limit=None))
-        found = pl.concat(bars(tried, start))
-        if found.height >= count or start <= first:
+        found = pa.Table.from_batches(bars(tried, start)).combine_chunks()
+        if found.num_rows >= count or start <= first:
             reading.served = tried.served
-            yield found.tail(count)
+            yield from found.slice(max(found.num_rows - count, 0)).to_batches()
             return
         back *= _GROWTH
 
@@ -75,7 +76,7 @@ def _spans(interval: Interval, first: int, last: int, symbols: int) -> Iterator[
         first, most = end, min(most * _GROWTH, _MOST_BARS)
 
 
-def _piece(reading: Reading, start_ns: int, end_ns: int) -> pl.DataFrame:
+def _piece(reading: Reading, start_ns: int, end_ns: int) -> pa.RecordBatch:
     """The bars of a span whose bounds are those of bars."""
     while True:
         places = [
@@ -92,14 +93,14 @@ def _piece(reading: Reading, start_ns: int, end_ns: int) -> pl.DataFrame:
             reading.plan_anew(places[0], start_ns)
             continue
         for (served, _, _), (part, _) in zip(parts, found, strict=True):
-            served.rows += part.height
+            served.rows += part.num_rows
         return merged([part for part, _ in found])
 
 
 def _side_by_side(
     reading: Reading, parts: list[tuple[Served, int, int]]
-) -> list[tuple[pl.DataFrame, int | None]]:
-    def read(part: tuple[Served, int, int]) -> tuple[pl.DataFrame, int | None]:
+) -> list[tuple[pa.RecordBatch, int | None]]:
+    def read(part: tuple[Served, int, int]) -> tuple[pa.RecordBatch, int | None]:
         served, start, end = part
         began = time.perf_counter()
         found = reading.store(served.segment.store).bars(reading.query, start, end)
@@ -122,7 +123,8 @@ def _close_before(reading: Reading, symbol: str, first: int) -> float | None:
     asked = replace(
         reading.query, symbols=(symbol,), start_ns=start, end_ns=first, fill="none", last=False, limit=None
     )
-    return float(pl.concat(bars(reading.of(asked), start))["close"][-1])
+    closes = [batch.column("close")[-1].as_py() for batch in bars(reading.of(asked), start) if batch.num_rows]
+    return float(closes[-1]) if closes else None
 
 
 def _last_time(reading: Reading, symbol: str, start_ns: int, end_ns: int) -> int | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ Side = Literal["hot", "cold"]
 STORES: dict[Side, str] = {"hot": "questdb", "cold": "clickhouse"}
 _PIECE_ROWS = 2_000_000
 _PIECE_DAYS = 31
+_SORTED_ROWS = 250_000
 
 
 @dataclass(frozen=True)
@@ -78,27 +80,35 @@ def cut(query: Query, coverage: Coverage, now: int, start_ns: int, end_ns: int) 
     ]
 
 
-def pieces(segment: Segment, kind: str, coverage: Coverage) -> Iterator[tuple[int, int]]:
-    """The spans in which the rows of a segment are read: of the cold store some days at a time.
+def pieces(segment: Segment, query: Query, coverage: Coverage) -> Iterator[tuple[int, int]]:
+    """The spans in which the rows of a segment are read: of the cold store some days at a time, or a part of one.
 
-    It reads all days of a statement at once, each with memory of its own. Days without rows are left out.
+    It reads all days of a statement at once, each with memory of its own; and rows of several symbols it must sort,
+    all of a span for each page. Days without rows are left out.
     """
     if segment.store == "hot":
         yield segment.start_ns, segment.end_ns
         return
+    most = _PIECE_ROWS if len(query.symbols) == 1 else _SORTED_ROWS
     begin = till = rows = 0
-    days = coverage.cold.get(kind, {})
-    for day in sorted(day for day in days if day + DAY > segment.start_ns and day < segment.end_ns):
-        if not days[day].rows:
+    for day, held in sorted(coverage.cold.get(query.rows_kind.name, {}).items()):
+        if not held.rows or day + DAY <= segment.start_ns or day >= segment.end_ns:
             continue
-        if rows and (rows + days[day].rows > _PIECE_ROWS or day - begin >= _PIECE_DAYS * DAY):
-            yield max(begin, segment.start_ns), till
+        if rows and (rows + held.rows > most or day - begin >= _PIECE_DAYS * DAY):
+            yield begin, till
             rows = 0
-        begin = begin if rows else day
-        till = min(day + DAY, segment.end_ns)
-        rows += days[day].rows
+        begin, till = begin if rows else max(day, segment.start_ns), min(day + DAY, segment.end_ns)
+        rows += held.rows
+        if rows > most and len(query.symbols) != 1:
+            yield from _cut(begin, till, -(-rows // most))
+            rows = 0
     if rows:
-        yield max(begin, segment.start_ns), till
+        yield begin, till
+
+
+def _cut(start_ns: int, end_ns: int, parts: int) -> Iterator[tuple[int, int]]:
+    bounds = [start_ns + (end_ns - start_ns) * part // parts for part in range(parts + 1)]
+    yield from ((begin, end) for begin, end in pairwise(bounds) if begin < end)
 
 
 def expected(segment: Segment, kind: str, coverage: Coverage) -> tuple[int, int]:

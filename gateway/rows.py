@@ -28,7 +28,7 @@ def rows(reading: Reading, after: Key | None, limit: int | None) -> Iterator[pa.
         served = reading.served[place]
         segment = served.segment
         reading.next_store = segment.store
-        for start, end in pieces(segment, kind.name, reading.coverage):
+        for start, end in pieces(segment, reading.query, reading.coverage):
             page: Page | None = None
             while page is None or not page.ended:
                 began = time.perf_counter()
@@ -60,7 +60,7 @@ def last_rows(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
     """The last `count` rows, with the columns of the key."""
     query, left, start = reading.query, count, reading.served[-1].end_ns if reading.served else 0
     for served in reversed(reading.served):
-        spans = list(pieces(served.segment, query.rows_kind.name, reading.coverage))
+        spans = list(pieces(served.segment, query, reading.coverage))
         for begin, end in reversed(spans):
             if left > 0:
                 found, oldest = reading.store(served.segment.store).newest(query, begin, end, left)

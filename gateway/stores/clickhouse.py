@@ -85,11 +85,10 @@ class ClickStore:
         table = self._table(f"{statement} LIMIT {{most:UInt64}}", {**bound, "most": most})
         return Page(arrow.conformed(table, wanted, self.name), table.num_rows < most)
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pl.DataFrame, int | None]:
+    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
         """Bars of the 1-minute bars that travel with the trades; 15s and 30s of the trades."""
         table = self._table(*_bars(query, start_ns, end_ns))
-        batch = arrow.conformed(table, arrow.schema(BARS.name, BARS.names), self.name)
-        return pl.DataFrame(pl.from_arrow(batch)), None
+        return arrow.conformed(table, arrow.schema(BARS.name, BARS.names), self.name), None
 
     def newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
         """How many newest rows there are, and the time of the oldest of them."""

@@ -55,8 +55,8 @@ class Store(Protocol):
         At least one row where there is any; flags are applied, limits are not.
         """
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pl.DataFrame, int | None]:
-        """The bars of the trades in [start_ns, end_ns), by time, symbol; and `Page.oldest_ns`.
+    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+        """The bars of the trades in [start_ns, end_ns), all columns, by time, symbol; and `Page.oldest_ns`.
 
         Where the span cuts a bar it is a part of one: of that bar's trades in the span.
         """

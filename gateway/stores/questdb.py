@@ -15,7 +15,7 @@ from gateway.query import Key, Query
 from gateway.stores.contract import Held, Page
 from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
-from tapehouse.questdb import QuestReader, bar_source, frame, made_of
+from tapehouse.questdb import QuestReader, bar_source, made_of
 from tapehouse.questexport import QuestExport, written
 from tapehouse.settings import QuestDB
 from tapehouse.tabular import TIME
@@ -87,22 +87,20 @@ class QuestStore:
                 return Page(batch, ended, self._oldest(kind, start_ns))
             most *= 2
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pl.DataFrame, int | None]:
+    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
         """Bars sampled from the smallest view that holds them."""
         assert query.interval is not None
-        interval = INTERVALS[query.interval]
+        interval, wanted = INTERVALS[query.interval], arrow.schema(BARS.name, BARS.names)
         statement, bound = _bars(query, interval, start_ns, end_ns)
         if (end_ns - start_ns) // interval.length * len(query.symbols) <= _FEW_BARS:
-            rows = self._fetch(f"SELECT cast(ts AS long), * FROM ({statement})", bound)
-            bars = frame(BARS.columns, [(row[0], *row[2:]) for row in rows])
+            rest = ", ".join(BARS.names[1:])
+            rows = self._fetch(f"SELECT cast(ts AS long), {rest} FROM ({statement})", bound)
+            batch = arrow.of_rows(rows, wanted)
         else:
-            table = self._export.table(statement, bound)
-            bars = pl.DataFrame(
-                pl.from_arrow(arrow.conformed(table, arrow.schema("bars", BARS.names), self.name))
-            )
+            batch = arrow.conformed(self._export.table(statement, bound), wanted, self.name)
         if len(query.symbols) > 1:
-            bars = bars.sort("ts", "symbol")
-        return bars, self._oldest(TRADES, start_ns)
+            batch = arrow.in_order(batch, BARS)
+        return batch, self._oldest(TRADES, start_ns)
 
     def newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
         """How many newest rows there are, and the time of the oldest of them."""
