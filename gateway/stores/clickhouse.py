@@ -132,11 +132,13 @@ class ClickStore:
         batches = [arrow.conformed(row, wanted, self.name) for row in rows]
         return pa.Table.from_batches(batches, schema=wanted)
 
-    def symbols(self, kind: Kind) -> pl.DataFrame:
-        """What there is of a kind."""
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
+        """What there is of a kind in a span."""
         found = self._client.fetch(
             f"SELECT venue, symbol, toUnixTimestamp64Nano(min({kind.time})), toUnixTimestamp64Nano(max({kind.time})), "
-            f"count() FROM {kind.name} GROUP BY venue, symbol ORDER BY venue, symbol"
+            f"count() FROM {kind.name} WHERE {_SPAN.format(time=kind.time)} "
+            "GROUP BY venue, symbol ORDER BY venue, symbol",
+            {"start": start_ns, "end": end_ns},
         )
         return listed(found)
 

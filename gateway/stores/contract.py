@@ -73,8 +73,8 @@ class Store(Protocol):
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
         """The last trade of each symbol that takes part in bars: all columns of trades."""
 
-    def symbols(self, kind: Kind) -> pl.DataFrame:
-        """What there is of a kind: venue, symbol, first and last (Datetime ns UTC), rows."""
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
+        """What there is of a kind in days: venue, symbol, first and last (Datetime ns UTC, perhaps to the day), rows."""
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """What the database would be asked for the first rows or the bars of a span, for people."""

@@ -149,14 +149,15 @@ class QuestStore:
         last = found.sort("ts_event", "seq").unique("symbol", keep="last").sort("symbol")
         return pa.Table.from_batches([arrow.as_batch(last, wanted)])
 
-    def symbols(self, kind: Kind) -> pl.DataFrame:
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
         """What there is; of trades by the daily bars, without those that take part in none."""
         source, time, rows = (kind.name, kind.time, "count()")
         if kind is TRADES:
             source, time, rows = ("bars_1d", "ts", "sum(trades)")
         found = self._fetch(
             f"SELECT venue, symbol, cast(min({time}) AS long), cast(max({time}) AS long), {rows} "
-            f"FROM {source} ORDER BY venue, symbol"
+            f"FROM {source} WHERE {_SPAN.format(time=time)} ORDER BY venue, symbol",
+            [start_ns, end_ns],
         )
         return listed(found)
 
