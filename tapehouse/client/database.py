@@ -57,7 +57,10 @@ class Database:
 
     @property
     def segments(self) -> pl.DataFrame:
-        """Which store served which span of the last answer: store, start, end (exclusive), rows, ms, quality, why."""
+        """Which store served which span of the last answer: store, start, end, rows, ms, quality, why.
+
+        `end` is exclusive, and null where it is open.
+        """
         return display.served(self._segments)
 
     def trades(
@@ -183,18 +186,25 @@ class Database:
         *,
         limit: int | None = None,
     ) -> pl.DataFrame:
-        """Symbols of live venues, the greatest first, by a measure over a rolling window."""
+        """Symbols of live venues by a measure over a rolling window, the highest first; `limit` (20) of them."""
         return self._rows("rankings", {"window": window, "measure": measure, "limit": limit})
 
-    def book(self, symbol: str, at: Time, *, venue: str, depth: int | None = None) -> dict[str, Any]:
-        """The book as of a time, that instant included: `depth` levels a side, the best first."""
-        parameters = {"venue": venue, "symbol": symbol, "at": iso(to_ns(at)), "depth": depth}
+    def book(
+        self, symbol: str, at: Time | None = None, *, venue: str, depth: int | None = None
+    ) -> dict[str, Any]:
+        """The book as of a time, that instant included, the newest where none is given.
+
+        `bids` and `asks` are [price, size], the best first, `depth` (50) of each at most; `snapshot` is when the book
+        was begun, `broken` whether updates are missing behind it, where it stops.
+        """
+        moment = None if at is None else iso(to_ns(at))
+        parameters = {"venue": venue, "symbol": symbol, "at": moment, "depth": depth}
         document = self._transport.json("/v1/book", parameters)
         self._segments = []
         return dict(document)
 
     def catalog(self, kind: str | None = None, venue: str | None = None) -> pl.DataFrame:
-        """What there is: kind, venue, symbol, the first and the last time, rows."""
+        """What there is of trades, quotes and depth: kind, venue, symbol, the first and the last time, rows."""
         return self._rows("catalog", {"kind": kind, "venue": venue})
 
     def explain(

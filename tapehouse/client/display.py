@@ -7,6 +7,7 @@ from typing import Any, Final
 import polars as pl
 
 from tapehouse.clock import parse_ns
+from tapehouse.errors import UsageError
 
 _LINES: Final = 20
 """Of a table; where there are more its middle is left out."""
@@ -33,8 +34,8 @@ class Plan:
 
     @property
     def segments(self) -> pl.DataFrame:
-        """A row a segment, in the order of time: store, start, end (exclusive), expected rows and bytes, quality,
-        why this store, and the statement that it would be asked.
+        """A row a segment, in the order of time: store, start, end (exclusive; null where it is open), expected rows
+        and bytes, quality, why this store, and the statement that it would be asked.
         """
         return _segments(self.document.get("segments", []), _PLAN)
 
@@ -46,7 +47,7 @@ class Plan:
 
 
 def served(segments: list[dict[str, Any]]) -> pl.DataFrame:
-    """The segments of an answer as a table: store, start, end (exclusive), rows, ms, quality, why."""
+    """The segments of an answer as a table: store, start, end (exclusive; null: open), rows, ms, quality, why."""
     return _segments(segments, _SERVED)
 
 
@@ -75,8 +76,16 @@ def _segments(segments: list[dict[str, Any]], columns: dict[str, Any]) -> pl.Dat
 
 def _cell(name: str, value: Any) -> Any:
     if name in ("start", "end"):
-        return parse_ns(value)
+        return _instant(str(value))
     return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _instant(text: str) -> int | None:
+    """None for an end that is open."""
+    try:
+        return parse_ns(text)
+    except UsageError:
+        return None
 
 
 def _config() -> pl.Config:

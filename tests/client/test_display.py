@@ -31,6 +31,12 @@ def test_a_plan_of_unknown_size_shows_none() -> None:
     assert "questdb" in repr(plan)
 
 
+def test_an_open_end_is_none() -> None:
+    table = served([{**SEGMENTS[0], "end": "open end"}])
+    assert table["end"].to_list() == [None]
+    assert table["start"].null_count() == 0
+
+
 def test_a_table_is_bounded_and_cells_are_cut() -> None:
     said = text(pl.DataFrame({"a": ["x" * 500] * 500}))
     assert len(said.splitlines()) <= 30
