@@ -74,7 +74,7 @@ class Store(Protocol):
         """The last trade of each symbol that takes part in bars: all columns of trades."""
 
     def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """What there is of a kind in days: venue, symbol, first and last (Datetime ns UTC, perhaps to the day), rows."""
+        """What there is of a kind in a span: venue, symbol, first and last (Datetime ns UTC, or their days), rows."""
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """What the database would be asked for the first rows or the bars of a span, for people."""
