@@ -22,6 +22,9 @@ NAMES = (
     "features",
     "bar_kernel",
     "mirror",
+    "gateway_small",
+    "gateway_large",
+    "gateway_latest",
     "help",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -11,7 +11,6 @@ import asyncio
 import base64
 import os
 import statistics
-import subprocess
 import sys
 import time
 import urllib.parse
@@ -20,14 +19,13 @@ from collections.abc import Generator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from analytics.coldstore import ColdStore
 from analytics.ledger import Ledger
 from analytics.schedule import run_once
 from analytics.storage import from_file, insertion, selection
-from bench.stand import DATA, Stand, peak_mb, stand
+from bench.stand import DATA, Stand, ingested, peak_mb, stand, tapehouse
 from tapehouse.bus import Bus
 from tapehouse.clock import DAY, SECOND, parse_ns
 from tapehouse.model import DEPTH, KINDS, QUOTES, TRADES
@@ -52,7 +50,7 @@ def measure() -> dict[str, Any]:
     with stand(**never) as platform:
         for name, symbol in _EQUITIES:
             file = DATA / "us_equities_2013" / f"{name}_trades.parquet"
-            _ingest(platform, str(file), "--venue", "CTA", "--symbol", symbol, "--map", "exchange=venue")
+            ingested(platform, file, symbol)
         ours, bare, peak = [], [], 0
         for pair in range(_PAIRS + 1):
             rows, took = _bare(platform)
@@ -67,7 +65,8 @@ def measure() -> dict[str, Any]:
         memory = {part: platform.peak_mb(part) for part in ("clickhouse", "questdb")}
         few = _idle(platform)
         for capture in _CAPTURES:
-            _ingest(platform, str(DATA / "binance_raw_2024" / capture), "--venue", capture.partition("_")[0])
+            venue = capture.partition("_")[0]
+            tapehouse(platform, "ingest", str(DATA / "binance_raw_2024" / capture), "--venue", venue)
         asyncio.run(_mirrored(platform))
         size = {kind.name: _bytes_a_row(platform, kind.name) for kind in (TRADES, QUOTES, DEPTH)}
         _add_days(platform, _MANY)
@@ -87,13 +86,6 @@ def measure() -> dict[str, Any]:
         f"idle_s_{_FEW}_days": few,
         f"idle_s_{_MANY}_days": many,
     }
-
-
-def _ingest(platform: Stand, *words: str) -> None:
-    tapehouse = str(Path(sys.executable).with_name("tapehouse"))
-    subprocess.run(
-        [tapehouse, "ingest", *words, "--home", str(platform.home)], check=True, capture_output=True
-    )
 
 
 def _ours(platform: Stand) -> tuple[int, float, int]:
@@ -178,4 +170,4 @@ def _add_days(platform: Stand, count: int) -> None:
     ]
     file = platform.home.parent / "days.csv"
     file.write_text("\n".join(["ts_event,price,size", *lines]))
-    _ingest(platform, str(file), "--venue", "days", "--symbol", "D")
+    tapehouse(platform, "ingest", str(file), "--venue", "days", "--symbol", "D")

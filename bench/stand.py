@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from tapehouse.settings import Settings, load
 from tapehouse.stack import view
@@ -38,6 +39,10 @@ class Stand:
         """The process of a part."""
         return next(found.pid for found in self.parts() if found.name == part and found.pid)
 
+    def gateway_port(self) -> int:
+        """Where the gateway answers."""
+        return urlsplit(self.settings.gateway.url).port or 0
+
     def cpu_s(self, part: str) -> float:
         """Seconds of a core that a part has used."""
         return cpu_s(self.pid(part))
@@ -45,6 +50,21 @@ class Stand:
     def peak_mb(self, part: str) -> int:
         """The most memory that a part has held."""
         return peak_mb(self.pid(part))
+
+
+def ingested(platform: Stand, file: Path, symbol: str, *words: str) -> None:
+    """Bring a file of trades of the consolidated tape into the platform."""
+    if not file.exists():
+        sys.exit(f"bench: expected {file}")
+    tapehouse(
+        platform, "ingest", str(file), "--venue", "CTA", "--symbol", symbol, "--map", "exchange=venue", *words
+    )
+
+
+def tapehouse(platform: Stand, *words: str) -> None:
+    """Run a command for the platform."""
+    program = str(Path(sys.executable).with_name("tapehouse"))
+    subprocess.run([program, *words, "--home", str(platform.home)], check=True, capture_output=True)
 
 
 def cpu_s(pid: int) -> float:
