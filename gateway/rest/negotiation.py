@@ -22,6 +22,11 @@ _ENCODINGS: Mapping[str, tuple[str, ...]] = {"arrow": ("zstd",), "parquet": ()}
 _ALL_ENCODINGS = ("zstd", "gzip")
 
 
+def content_type(format_name: str) -> str:
+    """The media type as it is sent."""
+    return f"{MEDIA[format_name]}; charset=utf-8" if format_name == "csv" else MEDIA[format_name]
+
+
 @lru_cache(1024)
 def format_of(asked: str | None, accept: str, offered: Sequence[str]) -> str:
     """The format asked for by name, else the most wanted one of those offered; the first where all are alike.

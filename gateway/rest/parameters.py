@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -39,6 +39,17 @@ class Parameter:
     description: str
     repeated: bool = False
     required: bool = False
+
+    def check(self, given: Sequence[str]) -> None:
+        """Raise UsageError for a value that is empty, too long or no text, or for two where one may be."""
+        if len(given) > 1 and not self.repeated:
+            raise UsageError(f"{self.name}: expected once, was {len(given)} times")
+        most = self.schema.get("maxLength", _LONGEST)
+        for value in given:
+            if not value or len(value) > most or "\0" in value:
+                raise UsageError(
+                    f"{self.name}: expected 1 to {most:,} characters of text, was {value[:80]!r}"
+                )
 
 
 _TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1, "maxLength": 256}
@@ -165,15 +176,7 @@ class Asked:
         Raises UsageError for one that is not known, that is given twice and may not be, or that has to be given.
         """
         values: dict[str, list[str]] = {}
-        try:
-            pairs = parse_qsl(
-                query_string.decode("latin-1"), True, encoding="utf-8", errors="strict", max_num_fields=_MOST
-            )
-        except UnicodeDecodeError:
-            raise UsageError("address: expected parameters in UTF-8") from None
-        except ValueError:
-            raise UsageError(f"address: expected at most {_MOST:,} parameters") from None
-        for name, value in pairs:
+        for name, value in _pairs(query_string):
             values.setdefault(name, []).append(value)
         by_name = {parameter.name: parameter for parameter in known}
         for name, given in values.items():
@@ -209,6 +212,11 @@ class Asked:
             raise UsageError(f"{name}: expected {low:,} to {high:,}, was {text[:80]!r}")
         return int(text)
 
+    def time(self, name: str) -> str | None:
+        """The value as a time is written. In an address a + stands for a space, and before a zone was meant as one."""
+        text = self.one(name)
+        return None if text is None else re.sub(r"([T ]\d\d:\d\d.*) (\d\d:?\d\d)$", r"\1+\2", text)
+
     def named(self, name: str, among: Iterable[str], otherwise: str) -> str:
         """The value, one of `among`; UsageError where it is none of them."""
         text = self.one(name)
@@ -233,8 +241,8 @@ def query_of(kind: str, asked: Asked, *, page: bool) -> Query:
         kind,
         venue=asked.one("venue") or "",
         symbols=asked.values.get("account" if kind == "account_trades" else "symbol", ()),
-        start=_time(asked, "start"),
-        end=_time(asked, "end"),
+        start=asked.time("start"),
+        end=asked.time("end"),
         last=last,
         limit=limit,
         columns=tuple(asked.values.get("columns", ())),
@@ -245,7 +253,11 @@ def query_of(kind: str, asked: Asked, *, page: bool) -> Query:
     )
 
 
-def _time(asked: Asked, name: str) -> str | None:
-    """A time as it is written. In an address a + stands for a space: before the zone it was meant as one."""
-    text = asked.one(name)
-    return None if text is None else re.sub(r"([T ]\d\d:\d\d.*) (\d\d:?\d\d)$", r"\1+\2", text)
+def _pairs(query_string: bytes) -> list[tuple[str, str]]:
+    text = query_string.decode("latin-1")
+    try:
+        return parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST)
+    except UnicodeDecodeError:
+        raise UsageError("address: expected parameters in UTF-8") from None
+    except ValueError:
+        raise UsageError(f"address: expected at most {_MOST:,} parameters") from None

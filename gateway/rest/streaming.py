@@ -11,8 +11,8 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway.rest.problems import Problem, defect, problem_of
 from gateway.rest.pieces import Pieces
+from gateway.rest.problems import Problem, defect, problem_of
 from gateway.rest.readers import Readers
 from tapehouse.errors import TapehouseError
 
@@ -33,7 +33,9 @@ class AnswerResponse(Response):
         # Not the base's: there is no body yet.
         self._readers = readers
         self._pieces = pieces
-        self._headers = dict(headers)
+        self.status_code = 200
+        self.background = None
+        self.init_headers(headers)
         self._plan_s = plan_s
         self._held = 0
 
@@ -55,7 +57,7 @@ class AnswerResponse(Response):
             with self._readers.place():
                 began = time.perf_counter()
                 piece, last = await self._pieces.first()
-                self._headers["server-timing"] = (
+                self.headers["server-timing"] = (
                     f"plan;dur={self._plan_s * 1e3:.3f}, first;dur={(time.perf_counter() - began) * 1e3:.3f}"
                 )
                 await self._start(send, piece, last)
@@ -67,14 +69,12 @@ class AnswerResponse(Response):
             await defect(error).response()(scope, receive, send)
 
     async def _start(self, send: Send, piece: bytes, last: bool) -> None:
-        headers = self._headers
         segments = json.dumps(self._pieces.rows.segments)
         if len(segments) <= _HEADER_MOST:
-            headers["tapehouse-segments"] = segments
+            self.headers["tapehouse-segments"] = segments
         if last:
-            headers["content-length"] = str(len(piece))
-        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
-        await send({"type": "http.response.start", "status": 200, "headers": raw})
+            self.headers["content-length"] = str(len(piece))
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         if last:
             await send({"type": "http.response.body", "body": piece})
 

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from tapehouse.stack.runner import Stack
 
 
-_NEEDS = {"mirror": ("nats", "questdb", "clickhouse")}
+_NEEDS = dict.fromkeys(("mirror", "gateway"), ("nats", "questdb", "clickhouse"))
 
 
 async def start_servers(
     stack: Stack, home: Path, asked: Mapping[str, int], stores: tuple[str, ...] = ("questdb", "clickhouse")
-) -> None:
-    """Start NATS and the stores, with the streams and tables that roles need.
+) -> Mapping[str, int]:
+    """Start NATS and the stores, with the streams and tables that roles need; returns the ports, by name.
 
     `asked` are ports that are insisted on, by the names that `Ports` knows. Raises StackError where one is
     taken or a part does not start.
@@ -28,12 +28,14 @@ async def start_servers(
     from tapehouse.stack.ports import Ports
     from tapehouse.stack.servers import servers
 
-    for part in servers(stack.home, Ports(stack.home, asked)):
+    ports = Ports(stack.home, asked)
+    for part in servers(stack.home, ports):
         stack.add(_vouched(part, stack, home) if part.name == "questdb" else part)
     await stack.start("nats")
     await _provision(load(home))
     await stack.start(*stores)
     await _migrate(load(home), stores)
+    return ports.chosen
 
 
 def _vouched(part: Part, stack: Stack, home: Path) -> Part:

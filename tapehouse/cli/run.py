@@ -24,7 +24,7 @@ def command(roles: tuple[str, ...], home: Path | None) -> None:
 
     ROLE is writer (every shard), writer:N (one of as many as there are shards, counted from 0), barmaker or
     barmaker:N (live bars of their symbols), accounts (account trades by request), mirror (closed days to the
-    cold store), sim (the simulated venue),
+    cold store), gateway (queries by HTTP), sim (the simulated venue),
     feed:VENUE:SYMBOL,SYMBOL... (a live venue), or replay:PATH or replay:VENUE/SYMBOL@START..END (captures, or
     what is stored, served as a venue). Where the servers are and the passwords come from the home folder,
     tapehouse.toml or TAPEHOUSE_*.
@@ -76,6 +76,8 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
         return [_accounts(settings)]
     if role == "mirror":
         return [_mirror(settings)]
+    if role == "gateway":
+        return [_gateway(settings)]
     if role == "sim":
         return [_simulator(settings)]
     if name == "feed" and place:
@@ -84,8 +86,8 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
     if name == "replay" and place:
         return [_replay(settings, place)]
     raise UsageError(
-        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, mirror, sim, feed:VENUE:SYMBOL,SYMBOL... or "
-        f"replay:PATH, was {role!r}"
+        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, mirror, gateway, sim, "
+        f"feed:VENUE:SYMBOL,SYMBOL... or replay:PATH, was {role!r}"
     )
 
 
@@ -162,6 +164,16 @@ async def _mirror(settings: Settings) -> None:
     health = Health("mirror")
     async with Bus.opened(settings, "mirror") as bus:
         await health.alongside(bus, MirrorRole(settings, bus, health).run())
+
+
+async def _gateway(settings: Settings) -> None:
+    from gateway.role import Gateway
+    from tapehouse.bus import Bus
+    from tapehouse.health import Health
+
+    health = Health("gateway")
+    async with Bus.opened(settings, "gateway") as bus:
+        await health.alongside(bus, Gateway(settings, bus, health).run())
 
 
 async def _simulator(settings: Settings) -> None:

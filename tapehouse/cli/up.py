@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     "or what is stored: replay:VENUE/SYMBOL@START..END), or VENUE:SYMBOL,SYMBOL... of "
     "binance_spot, binance_usdm, binance_cm, coinbase or kraken. May be given several times.",
 )
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), help="Of the gateway; 0: any free one  [default: 8000]"
+)
 @options.home
-def command(feeds: tuple[str, ...], home: Path | None) -> None:
+def command(feeds: tuple[str, ...], port: int | None, home: Path | None) -> None:
     """Run NATS, QuestDB, ClickHouse, the roles and a feed until Ctrl-C, with a live status board.
 
     Everything is kept in the home folder: a second start goes on where the first stopped.
@@ -42,10 +45,10 @@ def command(feeds: tuple[str, ...], home: Path | None) -> None:
     settings = load(home)
     check(feeds, settings)
     log.configure(quiet=sys.stdout.isatty())
-    uvloop.run(_up(settings, feeds))
+    uvloop.run(_up(settings, feeds, port))
 
 
-async def _up(settings: Settings, feeds: tuple[str, ...]) -> None:
+async def _up(settings: Settings, feeds: tuple[str, ...], port: int | None) -> None:
     import asyncio
     import contextlib
     import signal
@@ -63,7 +66,7 @@ async def _up(settings: Settings, feeds: tuple[str, ...]) -> None:
     board = Board(settings.home)
     async with Stack(Home(settings.home)) as stack, board.shown(stack):
         with contextlib.suppress(asyncio.CancelledError):
-            await _start(stack, settings.home, feeds)
+            await _start(stack, settings.home, feeds, port)
             board.began(settings.home)
             room = asyncio.create_task(_keep_room(stack.home))
             try:
@@ -82,17 +85,20 @@ async def _keep_room(home: Home) -> None:
     await Room(load(home.folder), home.data("nats")).run()
 
 
-async def _start(stack: Stack, home: Path, feeds: tuple[str, ...]) -> None:
+async def _start(stack: Stack, home: Path, feeds: tuple[str, ...], port: int | None) -> None:
     """Start the servers, make the streams and tables, start the roles."""
     from tapehouse.cli.feeds import phases
     from tapehouse.cli.phases import role_part, start_servers
     from tapehouse.settings import load
     from tapehouse.stack.servers import asked_ports
 
-    await start_servers(stack, home, asked_ports())
-    roles = ("writer", "accounts", "barmaker", "mirror")
+    asked = asked_ports() if port is None else {**asked_ports(), "gateway": port}
+    ports = await start_servers(stack, home, asked)
+    roles = ("writer", "accounts", "barmaker", "mirror", "gateway")
     for role in roles:
-        stack.add(role_part(role, load(home)))
+        # Its port may be another than the settings say.
+        own = {"TAPEHOUSE_GATEWAY__PORT": str(ports["gateway"])} if role == "gateway" else {}
+        stack.add(role_part(role, load(home), own))
     await stack.start(*roles)
     for parts in phases(feeds, stack.home, load(home)):
         for part in parts:
