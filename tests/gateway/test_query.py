@@ -1,44 +1,59 @@
-"""The query object refuses what cannot be asked."""
+"""The query object refuses what cannot be asked, and reads what people write."""
 
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
 
-from gateway.query import SERVED, Query
-from tapehouse.clock import INTERVALS, MAX_TS
-from tapehouse.errors import UsageError
-from tapehouse.model import KINDS
+from gateway.query import MAX_LAST, MAX_SYMBOLS, SERVED, Query
+from tapehouse.clock import DAY, INTERVALS, MAX_TS, parse_ns
+from tapehouse.errors import NaiveTimeError, UsageError
+from tapehouse.model import ACCOUNT_TRADES, BARS, KINDS, TRADES
 
-_GOOD: dict[str, Any] = {"kind": "trades", "venue": "V", "symbol": "S", "start_ns": 0, "end_ns": 1}
+_GOOD: dict[str, Any] = {"kind": "trades", "venue": "V", "symbols": ("S",), "start_ns": 0, "end_ns": 1}
+_ASKED: dict[str, Any] = {"venue": "V", "symbols": "S", "start": 0, "end": 1}
 
 
 def test_every_served_kind_can_be_asked_for() -> None:
     for kind in SERVED:
-        more: dict[str, str | None] = {"venue": "", "symbol": "7"} if kind == "account_trades" else {}
+        more: dict[str, Any] = {"venue": "", "symbols": ("7", "8")} if kind == "account_trades" else {}
         more["interval"] = "1m" if kind == "bars" else None
         assert Query(**{**_GOOD, "kind": kind, **more}).kind == kind
     for interval in INTERVALS:
         Query(**{**_GOOD, "kind": "bars", "interval": interval, "fill": "flat"})
     Query(**{**_GOOD, "start_ns": MAX_TS - 1, "end_ns": MAX_TS})
+    Query(**{**_GOOD, "kind": "gaps", "venue": "", "symbols": ()})
+    Query(**{**_GOOD, "symbols": tuple(map(str, range(MAX_SYMBOLS)))})
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"kind": "trade"}, "kind: expected one of trades quotes bars account_trades, was 'trade'$"),
-        ({"kind": "gaps"}, "was 'gaps', which cannot be queried yet"),
+        (
+            {"kind": "trade"},
+            "kind: expected one of trades quotes depth bars account_trades gaps, was 'trade'$",
+        ),
         ({"venue": ""}, "venue: expected a name, was nothing"),
-        ({"symbol": ""}, "symbol: expected a name, was nothing"),
+        ({"symbols": ("",)}, "symbol: expected a name, was nothing"),
+        ({"symbols": ()}, "symbol: expected a name, was nothing"),
+        ({"symbols": ("A", "")}, "symbol: expected a name, was nothing"),
+        ({"symbols": ("A", "B", "A")}, "symbol: expected each once"),
+        ({"symbols": tuple(map(str, range(MAX_SYMBOLS + 1)))}, "symbol: expected at most 500, was 501"),
+        ({"symbols": ("A\0",)}, "symbol: expected at most 256 characters of text"),
+        ({"symbols": ("\ud800",)}, "symbol: expected at most 256 characters of text"),
+        ({"venue": "v" * 257}, "venue: expected at most 256 characters of text"),
         ({"kind": "account_trades"}, "venue: account trades have none, was 'V'"),
+        ({"kind": "account_trades", "venue": "", "symbols": ()}, "account: expected an id, was nothing"),
         (
             {"kind": "account_trades", "venue": ""},
             "account: expected its id, 0 to 9223372036854775806, was 'S'",
         ),
-        ({"kind": "account_trades", "venue": "", "symbol": "-1"}, "account: expected its id"),
-        ({"kind": "account_trades", "venue": "", "symbol": str(2**63 - 1)}, "account: expected its id"),
+        ({"kind": "account_trades", "venue": "", "symbols": ("-1",)}, "account: expected its id"),
+        ({"kind": "account_trades", "venue": "", "symbols": ("1", "٣")}, "account: expected its id"),
+        ({"kind": "account_trades", "venue": "", "symbols": (str(2**63 - 1),)}, "account: expected its id"),
         ({"end_ns": 0}, "end: expected a time after 1970-01-01T00:00:00Z, was 1970-01-01T00:00:00Z"),
         ({"start_ns": 5, "end_ns": 4}, "end: expected a time after"),
         ({"start_ns": -1}, "start: expected 1970 to 2261"),
@@ -50,11 +65,63 @@ def test_every_served_kind_can_be_asked_for() -> None:
         ({"fill": "zero"}, "fill: expected none or flat, was 'zero'"),
         ({"kind": "bars"}, "interval: bars need one, such as 1m"),
         ({"kind": "bars", "interval": "2m"}, "interval: expected one of 15s .* 1M, was '2m'"),
+        ({"columns": ("price", "bid")}, "columns: trades have ts_event .* conditions, was 'bid'"),
+        ({"limit": 0}, "limit: expected 1 to 1,000,000,000, was 0"),
+        ({"flags": 8}, "flags: expected 0 to 7, was 8"),
+        ({"kind": "bars", "interval": "1m", "flags": 1}, "flags: bars have none, was 1"),
+        ({"kind": "gaps", "flags": 1}, "flags: gaps have none, was 1"),
+        ({"limit": 1, "last": True, "after": (0, "V", "S", 1)}, "after: expected none beside last"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_what_can(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         Query(**{**_GOOD, **change})
+
+
+def test_times_are_taken_as_people_write_them() -> None:
+    day = parse_ns("2024-02-29")
+    for start in ("2024-02-29", day, date(2024, 2, 29), datetime(2024, 2, 29, tzinfo=UTC)):
+        query = Query.asked("trades", venue="V", symbols=["A", "B"], start=start, end="2024-03-01T00:00:00Z")
+        assert (query.start_ns, query.end_ns) == (day, day + DAY)
+        assert query.symbols == ("A", "B")
+    with pytest.raises(NaiveTimeError, match="has no zone"):
+        Query.asked("trades", venue="V", symbols="S", start="2024-02-29T00:00:00")
+
+
+def test_without_an_end_up_to_the_newest_and_last_may_be_without_a_start() -> None:
+    query = Query.asked("trades", venue="V", symbols="S", last=5)
+    assert (query.start_ns, query.end_ns, query.limit, query.last) == (0, MAX_TS, 5, True)
+    query = Query.asked("trades", venue="V", symbols="S", start=7, limit=5)
+    assert (query.start_ns, query.end_ns, query.limit, query.last) == (7, MAX_TS, 5, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"start": None}, "start: expected a time, or last with how many rows"),
+        ({"last": 1, "limit": 1}, "limit: expected none beside last, was 1"),
+        ({"last": 0}, "last: expected 1 to 100,000, was 0"),
+        ({"last": MAX_LAST + 1}, "last: expected 1 to 100,000, was 100001"),
+    ],
+)
+def test_how_many_rows_is_said_once(change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        Query.asked("trades", **{**_ASKED, **change})
+
+
+def test_columns_come_in_the_order_of_the_model() -> None:
+    assert Query(**_GOOD).names == TRADES.names
+    assert Query(**{**_GOOD, "columns": ("price", "ts_event", "seq")}).names == ("ts_event", "seq", "price")
+    bars = Query(**{**_GOOD, "kind": "bars", "interval": "1m", "columns": ("close",)})
+    assert bars.names == ("close",)
+    assert (bars.rows_kind, Query(**_GOOD).rows_kind) == (TRADES, TRADES)
+    assert Query(**{**_GOOD, "kind": "bars", "interval": "1m"}).names == BARS.names
+
+
+def test_accounts_are_numbers() -> None:
+    query = Query(**{**_GOOD, "kind": "account_trades", "venue": "", "symbols": ("7", "0")})
+    assert query.accounts == (7, 0)
+    assert query.rows_kind is ACCOUNT_TRADES
 
 
 def test_a_query_cannot_be_changed() -> None:

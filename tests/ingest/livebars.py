@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from gateway.query import Query
-from gateway.stores.questdb import QuestStore
 from ingest.applied import wait_queryable
 from ingest.barmaker import BarMaker
 from ingest.publisher import Publisher
@@ -33,6 +32,7 @@ from tapehouse.settings import Settings
 from tapehouse.wire import pack
 from tests.broker import Broker
 from tests.conftest import Platform
+from tests.reads import read_hot
 from tests.waiting import DEADLINE_S, until
 
 BEGIN = parse_ns("2024-02-29T22:10:00Z")
@@ -111,10 +111,7 @@ async def publish(bus: Bus, *batches: Batch, shard: int = 0) -> int:
 
 
 def stored_bars(settings: Settings, venue: str, symbol: str, interval: str, since: int) -> pl.DataFrame:
-    with QuestStore(settings.questdb) as store:
-        return store.read(
-            Query(kind="bars", venue=venue, symbol=symbol, interval=interval, start_ns=since, end_ns=2**62)
-        )
+    return read_hot(settings, Query("bars", venue, (symbol,), since, 2**62, interval=interval))
 
 
 def _differing(settings: Settings, frame: Frame) -> list[str]:

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from gateway.query import Query
-from gateway.stores.questdb import QuestStore
 from ingest.applied import until_written, wait_queryable
 from ingest.publisher import Publisher
 from tapehouse.barstate import BAR
@@ -27,6 +26,7 @@ from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings
 from tapehouse.wire import pack
 from tests.ingest.livebars import connected, making, publish, settings, trades, writing
+from tests.reads import read_hot
 from tests.waiting import DEADLINE_S
 
 __all__ = ["settings"]
@@ -72,10 +72,8 @@ def _history(settings: Settings, venue: str, minute: int) -> dict[str, Any]:
     """The document of a minute from what is stored."""
     with QuestReader(settings.questdb) as reader:
         wait_queryable(reader, {"trades"})
-    with QuestStore(settings.questdb) as store:
-        end = _BEGIN + (minute + 1) * MINUTE
-        query = Query(kind="bars", venue=venue, symbol="S", interval="1m", start_ns=_BEGIN - DAY, end_ns=end)
-        stored = store.read(query)
+    end = _BEGIN + (minute + 1) * MINUTE
+    stored = read_hot(settings, Query("bars", venue, ("S",), _BEGIN - DAY, end, interval="1m"))
     bars = np.zeros(len(stored), BAR)
     for name in stored.columns:
         if name in (BAR.names or ()):

@@ -21,7 +21,6 @@ import polars as pl
 import pytest
 
 from gateway.query import Query
-from gateway.stores.questdb import QuestStore
 from ingest.applied import until_written, wait_queryable
 from ingest.intake import split
 from ingest.numbering import BY_TIME, by_time
@@ -39,6 +38,7 @@ from tapehouse.model import TRADES
 from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings, load
 from tapehouse.wire import pack
+from tests.reads import read_hot
 from tests.system.test_real_data import OHLC, TIME, assert_same_bars, rebuilt
 from tests.system.up import Up
 from tests.waiting import DEADLINE_S, until
@@ -229,8 +229,7 @@ def _reach(interval: str, clock_ns: int) -> pl.Expr:
 
 
 def _stored(settings: Settings, venue: str, symbol: str, interval: str) -> pl.DataFrame:
-    with QuestStore(settings.questdb) as store:
-        return store.read(Query("bars", venue, symbol, 0, 2**62, interval=interval))
+    return read_hot(settings, Query("bars", venue, (symbol,), 0, 2**62, interval=interval))
 
 
 async def _equal(

@@ -16,9 +16,9 @@ import polars as pl
 import pytest
 
 from gateway.query import Query
-from gateway.stores.questdb import QuestStore
 from tapehouse.clock import parse_ns
 from tapehouse.settings import load
+from tests.reads import read_hot
 
 TAPEHOUSE = str(Path(sys.executable).with_name("tapehouse"))
 _READY_S = 120
@@ -87,9 +87,8 @@ class Up:
 
     def query(self, kind: str, symbol: str, venue: str, start: str, end: str, **more: Any) -> pl.DataFrame:
         """A query's answer, straight from the store: the command `query` has tests of its own."""
-        query = Query(kind, venue, symbol, parse_ns(start), parse_ns(end), **more)
-        with QuestStore(load(self.home).questdb) as store:
-            return store.read(query)
+        query = Query(kind, venue, (symbol,), parse_ns(start), parse_ns(end), **more)
+        return read_hot(load(self.home), query)
 
     def stop(self) -> float:
         """Ctrl-C; returns the seconds it took to end."""
