@@ -43,10 +43,11 @@ class Rows(Protocol):
 @contextlib.contextmanager
 def source(settings: Settings, query: Query) -> Iterator[Source]:
     """The gateway of the settings where it answers, else the stores themselves."""
+    from tapehouse.client.address import known
     from tapehouse.client.transport import Transport
 
-    if settings.gateway.url:
-        with contextlib.closing(Transport(settings.gateway.url)) as transport:
+    if url := known(settings):
+        with contextlib.closing(Transport(url)) as transport:
             if transport.answers():
                 yield _Gateway(transport, query)
                 return

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import polars as pl
@@ -37,8 +37,9 @@ def write_file(rows: Rows, out: Path) -> int:
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     counted = _Counted(rows)
     try:
-        part.touch()
-        _sink(counted.lazy(), rows.empty.schema, out.suffix, part)
+        # Open here, for a sink that is interrupted goes on for a while: what it writes then has no name any more.
+        with part.open("wb") as file:
+            _sink(counted.lazy(), rows.empty.schema, out.suffix, file)
         part.replace(out)
     except (OSError, pl.exceptions.PolarsError) as reason:
         raise TapehouseError(f"--out: {out} cannot be written: {reason}") from None
@@ -66,7 +67,7 @@ class _Counted:
             yield frame
 
 
-def _sink(frame: pl.LazyFrame, schema: pl.Schema, suffix: str, to: Path) -> None:
+def _sink(frame: pl.LazyFrame, schema: pl.Schema, suffix: str, to: BinaryIO) -> None:
     import polars as pl
 
     if suffix == ".parquet":

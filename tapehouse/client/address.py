@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from tapehouse.client.database import Database
 from tapehouse.client.transport import Transport
 from tapehouse.errors import ConnectError
 from tapehouse.settings import CONNECTIONS, Settings, load
+from tapehouse.stack.home import holder
 
 _HOME = ".tapehouse"
 
@@ -24,17 +26,36 @@ def connected(url: str | None, home: Path | None) -> Database:
     return Database(transport)
 
 
+def known(settings: Settings) -> str:
+    """The gateway's address; empty where none is known, or it is that of a platform that was stopped.
+
+    Its port may be another platform's by now.
+    """
+    url = settings.gateway.url
+    return "" if url == _written(settings.home) and holder(settings.home) is None else url
+
+
 def _found(home: Path | None, start: str) -> str:
     settings = load(home)
     if not settings.gateway.url and home is None:
         settings = _above() or settings
-    if not settings.gateway.url:
+    url = known(settings)
+    if not url:
         raise ConnectError(
-            f"gateway: expected a platform that was started in {settings.home}, was none",
+            f"gateway: expected a platform that runs in {settings.home}, was none",
             remedy=f"Start it with `{start}`, or give connect() the url of a gateway.",
             home=str(settings.home),
         )
-    return settings.gateway.url
+    return url
+
+
+def _written(home: Path) -> str:
+    """The address that the runner of a home has written down."""
+    try:
+        connections = tomllib.loads((home / CONNECTIONS).read_text())
+    except FileNotFoundError:
+        return ""
+    return str(connections.get("gateway", {}).get("url", ""))
 
 
 def _above() -> Settings | None:

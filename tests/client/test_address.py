@@ -9,6 +9,7 @@ import pytest
 
 import tapehouse
 from tapehouse.errors import ConnectError
+from tapehouse.stack.home import Home, Lock
 from tests.client.played import answering, playing
 
 _OK = answering(200, b"{}")
@@ -26,7 +27,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _home(folder: Path, url: str) -> Path:
-    folder.mkdir(parents=True)
+    Home(folder)
     (folder / "connections.toml").write_text(f'[gateway]\nurl = "{url}"\n')
     return folder
 
@@ -34,23 +35,24 @@ def _home(folder: Path, url: str) -> Path:
 def test_the_home_that_is_named(tmp_path: Path) -> None:
     with playing(_OK) as gateway:
         home = _home(tmp_path / "elsewhere", gateway.url)
-        for named in (home, str(home)):
-            with tapehouse.connect(home=named) as db:
-                assert db.url == gateway.url
+        with Lock(Home(home)):
+            for named in (home, str(home)):
+                with tapehouse.connect(home=named) as db:
+                    assert db.url == gateway.url
 
 
 def test_the_home_in_the_working_folder_or_the_nearest_above(nowhere: Path) -> None:
     with playing(_OK) as gateway, playing(_OK) as nearer:
         _home(nowhere.parents[1] / ".tapehouse", "http://127.0.0.1:1")
-        _home(nowhere.parent / ".tapehouse", gateway.url)
-        with tapehouse.connect() as db:
+        with Lock(Home(_home(nowhere.parent / ".tapehouse", gateway.url))), tapehouse.connect() as db:
             assert db.url == gateway.url
-        _home(nowhere / ".tapehouse", nearer.url)
-        with tapehouse.connect() as db:
+        with Lock(Home(_home(nowhere / ".tapehouse", nearer.url))), tapehouse.connect() as db:
             assert db.url == nearer.url
 
 
-def test_the_setting_wins_over_a_home_above(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_wins_over_a_home_above_and_needs_no_platform_here(
+    nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _home(nowhere.parent / ".tapehouse", "http://127.0.0.1:1")
     with playing(_OK) as gateway:
         monkeypatch.setenv("TAPEHOUSE_GATEWAY__URL", gateway.url)
@@ -68,10 +70,19 @@ def test_without_a_platform_the_error_says_how_to_start_one(nowhere: Path) -> No
     assert "`tapehouse up --home there`" in raised.value.remedy
 
 
-def test_a_platform_that_was_stopped_is_an_error(tmp_path: Path) -> None:
+def test_a_stopped_platforms_port_may_be_anothers_and_is_not_asked(tmp_path: Path) -> None:
+    with playing(_OK) as another:
+        home = _home(tmp_path / "elsewhere", another.url)
+        with pytest.raises(ConnectError, match="was none") as raised:
+            tapehouse.connect(home=home)
+        assert not another.paths
+    assert f"`tapehouse up --home {home}`" in raised.value.remedy
+
+
+def test_a_platform_whose_gateway_does_not_answer_is_an_error(tmp_path: Path) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))  # and nobody listens
         home = _home(tmp_path / "elsewhere", f"http://127.0.0.1:{held.getsockname()[1]}")
-        with pytest.raises(ConnectError, match="does not answer") as raised:
+        with Lock(Home(home)), pytest.raises(ConnectError, match="does not answer") as raised:
             tapehouse.connect(home=home)
     assert f"`tapehouse up --home {home}`" in raised.value.remedy
