@@ -259,7 +259,7 @@ async def _equal(
     return found
 
 
-@pytest.mark.parametrize("venue", ["us", "spot", "usdm", "cm"])
+@pytest.mark.parametrize("venue", [pytest.param("us", marks=pytest.mark.long), "spot", "usdm", "cm"])
 async def test_live_bars_are_the_stored_ones_and_those_of_the_raw_files(
     platform: Up, played: float, data: Path, venue: str
 ) -> None:

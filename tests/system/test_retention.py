@@ -145,6 +145,7 @@ async def test_views_outlive_the_days_that_went_and_late_ticks_find_their_way(ha
         await feed.__aexit__()
 
 
+@pytest.mark.long
 async def test_a_rehearsal_says_what_then_happens(handing: Mirrored) -> None:
     feed = await poured(handing.settings, 5, [65, 64, 63, 62, 61, 60, 59])
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+import pytest
 from polars.testing import assert_frame_equal
 
 from tapehouse.model import TRADES
@@ -15,6 +16,7 @@ from tests.system.struck import RECORD, REPLACE, struck
 _WAITED = "SETTINGS mutations_sync = 2, max_threads = 1"
 
 
+@pytest.mark.long
 async def test_a_damaged_day_of_the_cold_store_alone_is_reported_and_takes_nothing(handing: Mirrored) -> None:
     feed = await poured(handing.settings, 7, [19, 18, 17], (TRADES,))
     day = ago(19)
@@ -48,6 +50,7 @@ async def test_a_damaged_day_of_the_cold_store_alone_is_reported_and_takes_nothi
         await feed.__aexit__()
 
 
+@pytest.mark.long
 async def test_late_ticks_are_merged_once_whenever_the_merge_is_killed(handing: Mirrored) -> None:
     feed = await poured(handing.settings, 54, [14, 13, 12], (TRADES,))
     day = ago(14)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
 from polars.testing import assert_frame_equal
 
 from analytics.ledger import Ledger
@@ -40,6 +41,7 @@ async def test_a_hot_store_that_lost_rows_is_not_copied_over_what_is_left_of_the
         await asyncio.to_thread(mirrored.verified)
 
 
+@pytest.mark.long
 async def test_a_damaged_copy_keeps_its_day_in_the_hot_store_and_comes_back_from_there(
     handing: Mirrored,
 ) -> None:
