@@ -14,6 +14,7 @@ from gateway.reading import Reading
 from gateway.stores.contract import Page
 
 _FIRST_ROWS = 4_096
+_WHOLE_ROWS = 16_384
 _MOST_ROWS = 262_144
 _PAGE_BYTES = 24 * 2**20
 _GROWTH = 4
@@ -22,8 +23,10 @@ _GROWTH = 4
 def rows(reading: Reading, after: Key | None, limit: int | None) -> Iterator[pa.RecordBatch]:
     """The rows behind `after` with the columns of the query and of the key: one more than `limit` where there is."""
     kind = reading.query.rows_kind
-    size, place = _FIRST_ROWS, 0
     left = None if limit is None else limit + 1
+    # A page that is wanted whole is not cut.
+    size = _FIRST_ROWS if left is None or left > _WHOLE_ROWS else left
+    place = 0
     while place < len(reading.served):
         served = reading.served[place]
         segment = served.segment

@@ -21,6 +21,7 @@ from tapehouse.settings import QuestDB
 from tapehouse.tabular import TIME
 
 _TIMEOUT_S = 30.0
+_TIES = 16
 _FEW_BARS = 2_000
 """Up to so many the PostgreSQL wire is quicker than a file."""
 _SPAN = "{time} >= cast(%s AS timestamp_ns) AND {time} < cast(%s AS timestamp_ns)"
@@ -75,9 +76,10 @@ class QuestStore:
         first = start_ns if after is None else max(start_ns, int(after[0]))
         while True:
             statement, bound = self._rows(query, names, first, end_ns)
-            table = self._export.table(f"{statement} LIMIT %s", [*bound, most])
+            # Of its last timestamp none is used: so there are as many as are wanted even so.
+            table = self._export.table(f"{statement} LIMIT %s", [*bound, most + _TIES])
             batch = arrow.conformed(table, wanted, self.name)
-            ended = batch.num_rows < most
+            ended = batch.num_rows < most + _TIES
             if not ended:
                 # The last timestamp may have more rows than are here.
                 times = arrow.times_of(batch, kind)
