@@ -49,7 +49,7 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises StackError where the port is taken."""
-        with _listening(self._settings.gateway, self._limits.idle_s) as listener:
+        with listening(self._settings.gateway, self._limits.idle_s) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(Surface, self._settings)
             readers = Readers(self._limits)
@@ -58,7 +58,7 @@ class Gateway:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._prices.run())
                     tasks.create_task(self._refresh(surface, url))
-                    tasks.create_task(_serve(app, listener))
+                    tasks.create_task(serve(app, listener))
                     self.url.set_result(url)
             finally:
                 readers.close()
@@ -107,8 +107,8 @@ def _live(surface: Surface) -> list[tuple[str, str]]:
 
 
 @contextlib.contextmanager
-def _listening(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socket]:
-    """The socket that the server listens on."""
+def listening(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socket]:
+    """The socket to be listened on, for the length of the context. Raises StackError where the port is taken."""
     # Where any port may be taken the stack runner has chosen one, and says so in the address.
     port = settings.port or urlsplit(settings.url).port or 0
     with socket.socket() as listener:
@@ -136,7 +136,8 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _serve(app: object, listener: socket.socket) -> None:
+async def serve(app: object, listener: socket.socket) -> None:
+    """Serve an application until cancelled; what is under way then has two seconds to end."""
     server = _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # FastAPI's own type of an application
