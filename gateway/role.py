@@ -31,6 +31,7 @@ _REFRESH_S = 2.0
 _LIVE_DAYS = 2
 _KEEP_ALIVE_S = 75
 _LEAVE_S = 2
+_BACKLOG = 1024
 _log = structlog.get_logger()
 
 
@@ -118,6 +119,7 @@ def listening(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socke
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             listener.bind((LOOPBACK, port))
+            listener.listen(_BACKLOG)
         except OSError as reason:
             raise StackError(
                 f"gateway: expected port {port} to be free, was taken: {reason}",
@@ -149,6 +151,7 @@ async def serve(app: object, listener: socket.socket) -> None:
             log_level="critical",
             proxy_headers=False,
             server_header=False,
+            backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_LEAVE_S,
         )
