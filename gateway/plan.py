@@ -16,7 +16,7 @@ from tapehouse.errors import ConnectError
 
 Side = Literal["hot", "cold"]
 STORES: dict[Side, str] = {"hot": "questdb", "cold": "clickhouse"}
-_PIECE_ROWS = 2_000_000
+_PIECE_ROWS = 300_000
 _PIECE_DAYS = 31
 _SORTED_ROWS = 250_000
 

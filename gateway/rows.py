@@ -15,9 +15,11 @@ from gateway.stores.contract import Page
 
 _FIRST_ROWS = 4_096
 _WHOLE_ROWS = 16_384
-_MOST_ROWS = 262_144
-_PAGE_BYTES = 24 * 2**20
-_GROWTH = 4
+_MOST_ROWS = 524_288
+_PAGE_BYTES = 32 * 2**20
+_GROWTH = 16
+_SLOW_S = 0.5
+"""Who takes longer than this for a page is given smaller ones: many such readers must not fill the memory."""
 
 
 def rows(reading: Reading, after: Key | None, limit: int | None) -> Iterator[pa.RecordBatch]:
@@ -46,9 +48,10 @@ def rows(reading: Reading, after: Key | None, limit: int | None) -> Iterator[pa.
                 if not found:
                     continue
                 after = arrow.key_of(page.batch, kind, found - 1)
-                size = _next_size(size, page.batch)
                 served.rows += found
+                began = time.perf_counter()
                 yield page.batch
+                size = _next_size(size, page.batch, time.perf_counter() - began)
                 if left is not None:
                     left -= found
                     if left <= 0:
@@ -80,7 +83,9 @@ def last_rows(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
         surplus -= batch.num_rows
 
 
-def _next_size(size: int, batch: pa.RecordBatch) -> int:
+def _next_size(size: int, batch: pa.RecordBatch, taken_s: float) -> int:
     """Larger pages for those who go on reading, as far as the rows are small."""
+    if taken_s > _SLOW_S:
+        return max(_FIRST_ROWS, size // _GROWTH)
     fitting = int(_PAGE_BYTES * batch.num_rows / max(batch.nbytes, 1))
     return max(1, min(size * _GROWTH, _MOST_ROWS, fitting))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import ClickHouse
 
 _TIMEOUT_S = 30
+_TIES = 16
 _SPAN = (
     "{time} >= fromUnixTimestamp64Nano({{start:Int64}}, 'UTC') "
     "AND {time} < fromUnixTimestamp64Nano({{end:Int64}}, 'UTC')"
@@ -33,7 +35,10 @@ _OF_BARS = """argMin(b.open, b.seq_first) AS open, max(b.high) AS high, min(b.lo
     toInt64(sum(b.trades)) AS trades, sum(b.buy_volume) AS buy_volume,
     min(b.seq_first) AS seq_first, max(b.seq_last) AS seq_last
     FROM bars_1m AS b WHERE """
-# Within a timestamp seq and what it is stored as rise together, and the table is sorted by the latter.
+# The table is sorted by what seq is stored as. Within a timestamp that is another order only where some seqs are
+# near it and others below it.
+# And weeks and months beyond 2149.
+_PLAIN = "SETTINGS output_format_arrow_compression_method = 'none', enable_extended_results_for_datetime_functions = 1"
 _SORTED_BY = {"seq": "seq_code"}
 _BOUND = {"symbol": "String", "long": "Int64", "flag": "Bool"}
 Bound = dict[str, Any]
@@ -82,8 +87,20 @@ class ClickStore:
         names = tuple(name for name in kind.names if name in query.names or name in kind.key)
         wanted = arrow.schema(kind.name, names)
         statement, bound = _rows(query, kind, names, start_ns, end_ns, after)
-        table = self._table(f"{statement} LIMIT {{most:UInt64}}", {**bound, "most": most})
-        return Page(arrow.conformed(table, wanted, self.name), table.num_rows < most)
+        by_code = "seq_code" in statement
+        # Of its last timestamp none is used then: so there are as many as are wanted even so.
+        most += _TIES if by_code else 0
+        while True:
+            table = self._table(f"{statement} LIMIT {{most:UInt64}}", {**bound, "most": most})
+            batch = arrow.conformed(table, wanted, self.name)
+            ended = batch.num_rows < most
+            if by_code and not ended:
+                # There may be rows of its last timestamp with lower seqs that are not here.
+                times = arrow.times_of(batch, kind)
+                batch = batch.slice(0, int(np.searchsorted(times, times[-1])))
+            if ended or batch.num_rows:
+                return Page(arrow.in_order(batch, kind) if by_code else batch, ended)
+            most *= 2
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
         """Bars of the 1-minute bars that travel with the trades; 15s and 30s of the trades."""
@@ -154,7 +171,8 @@ class ClickStore:
         return f"SET {set_to}; {' '.join(statement.split())}"
 
     def _table(self, statement: str, bound: Bound) -> pa.Table:
-        body = self._client.arrow(statement, bound)
+        # Compressed it would be smaller, and slower on a local network.
+        body = self._client.arrow(f"{statement} {_PLAIN}", bound)
         try:
             return pa.ipc.open_stream(body).read_all()
         except (pa.ArrowInvalid, OSError) as reason:
@@ -214,9 +232,7 @@ def _bars(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
     where = where.replace("ts_event", time)
     return (
         f"SELECT {_bucket(query.interval, time)} AS ts, venue, symbol, {made}{where} "
-        "GROUP BY ts, venue, symbol ORDER BY ts, symbol "
-        # Weeks and months beyond 2149 too.
-        "SETTINGS enable_extended_results_for_datetime_functions = 1",
+        "GROUP BY ts, venue, symbol ORDER BY ts, symbol",
         bound,
     )
 
