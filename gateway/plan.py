@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -11,6 +11,7 @@ import numpy as np
 
 from gateway.coverage import Coverage
 from gateway.query import Query
+from gateway.stores.contract import Held
 from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, day_of, iso
 from tapehouse.errors import ConnectError
 
@@ -111,15 +112,17 @@ def _cut(start_ns: int, end_ns: int, parts: int) -> Iterator[tuple[int, int]]:
     yield from ((begin, end) for begin, end in pairwise(bounds) if begin < end)
 
 
-def expected(segment: Segment, kind: str, coverage: Coverage) -> tuple[int, int]:
-    """(rows, bytes on the store's disk) of all venues and symbols in a segment, days cut by it in proportion."""
+def expected(segment: Segment, held: Mapping[int, Held]) -> tuple[int, int]:
+    """(rows, bytes on the disk) that a store which holds these days reads for a segment at most.
+
+    Those of all venues and symbols; a day that the segment cuts counts in proportion.
+    """
     rows = size = 0.0
-    hot, cold = coverage.hot.get(kind, {}), coverage.cold.get(kind, {})
-    for day in hot if segment.store == "hot" else cold:
+    for day, found in held.items():
         share = (min(day + DAY, segment.end_ns) - max(day, segment.start_ns)) / DAY
         if share > 0:
-            rows += share * (hot[day].rows if segment.store == "hot" else cold[day].rows)
-            size += share * (hot[day].bytes if segment.store == "hot" else 0)
+            rows += share * found.rows
+            size += share * found.bytes
     return round(rows), round(size)
 
 

@@ -68,12 +68,15 @@ class Surface:
     def explain(self, query: Query) -> dict[str, Any]:
         """The plan with the statement for each store; nothing is run. Ready for JSON.
 
-        `rows` and `bytes` are what the store holds of the span, of all venues and symbols, as of the last refresh.
+        `rows` and `bytes` are what the store holds of the span, of all venues and symbols.
         """
-        coverage, kind = self._owners.coverage, query.rows_kind.name
+        planned = self.plan(query)
+        held = {
+            side: self._stores[side].coverage(query.rows_kind) for side in {part.store for part in planned}
+        }
         segments = []
-        for segment in self.plan(query):
-            rows, size = expected(segment, kind, coverage)
+        for segment in planned:
+            rows, size = expected(segment, held[segment.store])
             store = self._stores[segment.store]
             segments.append(
                 {

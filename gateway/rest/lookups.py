@@ -78,7 +78,7 @@ def router(backend: Backend) -> APIRouter:
         asked = Asked.read(request.scope["query_string"], EXPLAINED)
         wanted = Wanted.by(request, asked, _JSON)
         query = query_of(asked.named("kind", SERVED, ""), asked, page=False)
-        return wanted.response(encoded(surface.explain(query)))
+        return await readers.done(lambda: wanted.response(encoded(surface.explain(query))))
 
     for endpoint, known, formats, schema, summary in (
         (features, FEATURES, FORMATS, documentation.table(), "The features of bars"),
