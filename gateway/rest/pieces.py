@@ -45,6 +45,7 @@ class Pieces:
         self._packer = packer(encoding)
         self._least = _PAGE if format_name == "json" else _PIECE
         self._begun = False
+        self._made = 0
         self._working: Future[tuple[bytes, bool]] | None = None
 
     async def first(self) -> tuple[bytes, bool]:
@@ -52,7 +53,7 @@ class Pieces:
         limits = self._readers.limits
         with self._readers.turn(self.rows.next_store):
             piece, last = await self._next(limits.first_s)
-            while not last and len(piece) < self._least and self._least == _PAGE:
+            while not last and self._made < self._least:
                 more, last = await self._next(limits.first_s)
                 piece += more
         return piece, last
@@ -78,16 +79,16 @@ class Pieces:
 
     def _piece(self) -> tuple[bytes, bool]:
         """Some batches, none that another store is waited for; in a thread."""
-        store, parts, size = self.rows.next_store, [], 0
+        store, parts, begin = self.rows.next_store, [], self._made
         if not self._begun:
             self._begun = True
             parts.append(self._encoder.begin())
-        while size < self._least and self.rows.next_store == store:
+        while self._made - begin < self._least and self.rows.next_store == store:
             try:
                 batch = next(self.rows)
             except StopIteration:
                 parts.append(self._encoder.end(self.rows.segments, self.rows.cursor))
                 return self._packer.pack(b"".join(parts)) + self._packer.finish(), True
             parts.append(self._encoder.batch(batch))
-            size += len(parts[-1])
+            self._made += len(parts[-1])
         return self._packer.pack(b"".join(parts)), False

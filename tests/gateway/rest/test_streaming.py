@@ -188,6 +188,7 @@ def test_an_answer_that_breaks_off_is_never_taken_for_a_whole_one(
     elif format_name == "msgpack":
         *_, last = msgpack.Unpacker(io.BytesIO(received))
         assert last["error"]["type"] == "/problems/away"
+    answer.close()
     assert surface.given[-1].closed.wait(DEADLINE_S)
 
 
