@@ -6,6 +6,10 @@ import os
 import pty
 import subprocess
 import sys
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
 
 _PULL = """
 import time
@@ -50,3 +54,21 @@ def test_where_nobody_looks_nothing_is_said() -> None:
     code = _PULL.format(seconds=1.1, total=None)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout + done.stderr == ""
+
+
+def test_in_a_notebook_it_is_a_line_that_goes_away() -> None:
+    said: list[tuple[str, str]] = []
+
+    class Watching(NotebookClient):
+        def process_message(self, msg: dict[str, Any], *more: Any) -> Any:
+            if "display" in msg["msg_type"]:
+                said.append((msg["msg_type"], msg["content"]["data"]["text/plain"]))
+            return super().process_message(msg, *more)
+
+    code = _PULL.format(seconds=1.1, total=None)
+    Watching(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)]), timeout=60).execute()
+    assert said == [
+        ("display_data", "trades"),
+        ("update_display_data", "trades: 3,000 rows, 3 MB"),
+        ("update_display_data", ""),
+    ]
