@@ -44,13 +44,16 @@ def last_bars(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
     """The last `count` bars of the query: looked for further and further back."""
     query, interval = reading.query, _interval(reading)
     first, last = rows_span(query)
-    newest = max((_last_time(reading, symbol, first, last) or -1 for symbol in query.symbols), default=-1)
-    if newest < 0:
-        return
-    if query.fill == "none":
-        last = int(interval.following(interval.bucket(np.array([newest])))[0])
-    else:
+    filled = query.fill != "none"
+    if filled:
         last = min(last, _floor(interval, now_ns()) + interval.length)
+    # What is filled goes on from a bar that may be before the span.
+    times = [_last_time(reading, symbol, 0 if filled else first, last) for symbol in query.symbols]
+    newest = max((time for time in times if time is not None), default=None)
+    if newest is None or first >= last:
+        return
+    if not filled:
+        last = int(interval.following(interval.bucket(np.array([newest])))[0])
     back = count * interval.length
     while True:
         start = max(first, _floor(interval, max(last - back, 0)))

@@ -64,23 +64,35 @@ def rows(reading: Reading, after: Key | None, limit: int | None) -> Iterator[pa.
 
 def last_rows(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
     """The last `count` rows, with the columns of the key."""
-    query, left, start = reading.query, count, reading.served[-1].end_ns if reading.served else 0
-    for served in reversed(reading.served):
-        spans = list(pieces(served.segment, query, reading.coverage))
-        for begin, end in reversed(spans):
-            if left > 0:
-                found, oldest = reading.store(served.segment.store).newest(query, begin, end, left)
-                # Of a day that left meanwhile too few are found: then more is read than is needed.
-                left, start = left - found, oldest if found else start
-    if not reading.served or start >= reading.served[-1].end_ns:
+    if not reading.served:
         return
-    reading.narrow(start, reading.served[-1].end_ns)
+    first, end = reading.served[0].start_ns, reading.served[-1].end_ns
+    start = _start_of_last(reading, count)
+    while reading.hot_moved(first):
+        # Of a day that left meanwhile too few may have been found.
+        reading.narrow(first, end)
+        start = _start_of_last(reading, count)
+    if start >= end:
+        return
+    reading.narrow(start, end)
     batches = list(rows(reading, None, None))
     surplus = sum(batch.num_rows for batch in batches) - count
     for batch in batches:
         if surplus < batch.num_rows:
             yield batch.slice(max(surplus, 0))
         surplus -= batch.num_rows
+
+
+def _start_of_last(reading: Reading, count: int) -> int:
+    """Where the last `count` rows begin; the end of the span where there are none."""
+    left, start = count, reading.served[-1].end_ns
+    for served in reversed(reading.served):
+        spans = list(pieces(served.segment, reading.query, reading.coverage))
+        for begin, end in reversed(spans):
+            if left > 0:
+                found, oldest = reading.store(served.segment.store).newest(reading.query, begin, end, left)
+                left, start = left - found, oldest if found else start
+    return start
 
 
 def _next_size(size: int, batch: pa.RecordBatch, taken_s: float) -> int:
