@@ -7,7 +7,6 @@ import random
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from polars.testing import assert_frame_equal
@@ -18,38 +17,15 @@ from analytics.copying import Copier
 from analytics.mirror import Mirror
 from tapehouse import clickhouse
 from tapehouse.bus import Bus
-from tapehouse.drill.proxy import Proxy
 from tapehouse.errors import ColdStoreError, ConnectError, TapehouseError
 from tapehouse.model import TRADES
+from tests.cutting import Cutting
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, closed
 from tests.waiting import until
 
 _DAY = "2023-05-06"
 _ROWS = 3_000
-
-
-class Cutting(Proxy):
-    """Cuts every connection once so many bytes have come from the server."""
-
-    def __init__(self, target: int, after: int) -> None:
-        super().__init__(target)
-        self.after = after
-        self.passed = 0
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner = writer.write
-
-        def write(data: Any) -> None:
-            if writer.get_extra_info("peername")[1] != self._target:
-                data = bytes(data)[: max(0, self.after - self.passed)]
-                self.passed += len(data)
-            inner(data)
-            if self.passed >= self.after:
-                self._reset()
-
-        writer.write = write  # type: ignore[method-assign]
-        await super()._pass(reader, writer)
 
 
 @asynccontextmanager

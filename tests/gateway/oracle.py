@@ -1,0 +1,103 @@
+"""What an answer must be, computed from all raw rows in plain hands: nothing here knows of stores, days or seams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import polars as pl
+
+from gateway.query import Query
+from tapehouse.clock import INTERVALS, Interval
+from tapehouse.drill.proof import rebuilt
+from tapehouse.model import BARS, KINDS
+from tapehouse.tabular import TIME
+
+SUMS = ("volume", "turnover", "buy_volume")
+
+
+def answer(rows: Mapping[str, pl.DataFrame], query: Query, now: int) -> pl.DataFrame:
+    """The answer at the moment `now`; `rows` are by kind, each key once."""
+    found = _bars(rows["trades"], query, now) if query.kind == "bars" else chosen(rows[query.kind], query)
+    key = KINDS[query.kind].key
+    if query.after is not None and found.height:
+        times = found[key[0]].cast(pl.Int64).to_list()
+        rest = found.select(key[1:]).rows()
+        behind = [(at, *row) > query.after for at, row in zip(times, rest, strict=True)]
+        found = found.filter(pl.Series(behind, dtype=pl.Boolean))
+    if query.limit is not None:
+        found = found.tail(query.limit) if query.last else found.head(query.limit)
+    return found.select(query.names)
+
+
+def chosen(rows: pl.DataFrame, query: Query) -> pl.DataFrame:
+    """The rows of a query's span, venue, names and flags, in order of the key; for bars the trades."""
+    kind = query.rows_kind
+    found = rows.filter(within(kind.time, query.start_ns, query.end_ns))
+    found = of_names(found, query)
+    if query.flags and query.kind != "bars":
+        found = found.filter((pl.col("flags") & query.flags) == 0)
+    return found.sort(kind.key)
+
+
+def within(time: str, start_ns: int, end_ns: int) -> pl.Expr:
+    """Rows with start_ns <= time < end_ns."""
+    return (pl.col(time).cast(pl.Int64) >= start_ns) & (pl.col(time).cast(pl.Int64) < end_ns)
+
+
+def of_names(rows: pl.DataFrame, query: Query) -> pl.DataFrame:
+    """The rows of a query's venue and symbols, or accounts."""
+    if query.kind == "account_trades":
+        return rows.filter(pl.col("account_id").is_in(query.accounts))
+    if query.venue:
+        rows = rows.filter(pl.col("venue") == query.venue)
+    return rows.filter(pl.col("symbol").is_in(query.symbols)) if query.symbols else rows
+
+
+def bars_of(trades: pl.DataFrame, interval: str) -> pl.DataFrame:
+    """The bars of trades, by time and symbol."""
+    return rebuilt(trades, interval)
+
+
+def assert_answers(found: pl.DataFrame, expected: pl.DataFrame) -> None:
+    """Sums to 1e-9 relative, all else exactly."""
+    assert found.schema == expected.schema
+    sums = [name for name in SUMS if name in expected.columns]
+    assert found.drop(sums).equals(expected.drop(sums)), f"expected {expected}, was {found}"
+    for name in sums:
+        np.testing.assert_allclose(found[name].to_numpy(), expected[name].to_numpy(), rtol=1e-9)
+
+
+def _bars(trades: pl.DataFrame, query: Query, now: int) -> pl.DataFrame:
+    assert query.interval is not None
+    interval = INTERVALS[query.interval]
+    bars = bars_of(of_names(trades, query), query.interval)
+    if query.fill == "flat":
+        series = [
+            _flat(bars.filter(pl.col("symbol") == symbol), query, interval, now) for symbol in query.symbols
+        ]
+        bars = pl.concat(series).sort(BARS.key)
+    return bars.filter(within("ts", query.start_ns, query.end_ns))
+
+
+def _flat(bars: pl.DataFrame, query: Query, interval: Interval, now: int) -> pl.DataFrame:
+    """The bars of one symbol up to the end of the span or now; empty intervals at the close before."""
+    if bars.is_empty():
+        return bars
+    at, starts = int(bars["ts"].cast(pl.Int64)[0]), []
+    while at < query.end_ns and at <= now:
+        starts.append(at)
+        at = int(interval.following(np.array([at]))[0])
+    grid = pl.DataFrame({"ts": pl.Series(starts, dtype=pl.Int64).cast(TIME)})
+    close = bars.select("ts", before="close")
+    return (
+        grid.join(bars, on="ts", how="left")
+        .sort("ts")
+        .join_asof(close, on="ts", check_sortedness=False)
+        .with_columns(
+            *(pl.coalesce(name, "before").alias(name) for name in ("open", "high", "low", "close")),
+            *(pl.col(name).fill_null(0) for name in (*SUMS, "trades")),
+            *(pl.lit(bars[name][0]).alias(name) for name in ("venue", "symbol")),
+        )
+        .select(BARS.names)
+    )

@@ -1,0 +1,71 @@
+"""Both stores in memory, and days that move from one to the other while they are asked."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import polars as pl
+
+from gateway.coverage import ColdDay, Coverage
+from gateway.owners import Owners
+from tapehouse.clickhouse import ClickHouseClient
+from tapehouse.clock import DAY, MAX_TS, now_ns
+from tapehouse.model import KINDS, TICKS, Kind
+from tapehouse.settings import ClickHouse
+from tests.gateway import oracle
+from tests.gateway.memory import MemoryStore
+
+
+class World(Owners):
+    """All rows begin in the hot store. Whenever a store is asked, a day may be handed over, or days may leave."""
+
+    def __init__(self, rows: Mapping[str, pl.DataFrame]) -> None:
+        self.hot, self.cold = MemoryStore("questdb"), MemoryStore("clickhouse")
+        super().__init__({"hot": self.hot, "cold": self.cold}, ClickHouseClient(ClickHouse()))
+        for name, some in rows.items():
+            self.hot.put(KINDS[name], some)
+        self.owned: dict[str, dict[int, ColdDay]] = defaultdict(dict)
+        self.handed: dict[str, int] = {}
+        """By kind the first day that is not handed over."""
+        self.refreshed = 0
+        self.refresh()
+
+    def moves(self, chance: Random, often: float, last_ns: int) -> None:
+        """From now on days before `last_ns` move by chance."""
+
+        def told() -> None:
+            if chance.random() < often:
+                kind = chance.choice(TICKS)
+                if chance.random() < 0.5:
+                    self.hand_over(kind, chance.randrange(1, 4), last_ns)
+                else:
+                    self.leave(kind)
+
+        self.hot.told = self.cold.told = told
+
+    def hand_over(self, kind: Kind, days: int, last_ns: int = MAX_TS) -> None:
+        """The oldest days that hold rows and are the hot store's become the cold one's."""
+        from_ns = self.handed.get(kind.name, 0)
+        rows = self.hot.rows[kind.name].filter(oracle.within(kind.time, from_ns, last_ns))
+        held = (rows[kind.time].cast(pl.Int64) // DAY * DAY).value_counts().sort(kind.time)
+        for day, count in held.head(days).iter_rows():
+            # Written before it is owned, as the mirror does.
+            self.cold.put(kind, rows.filter(oracle.within(kind.time, day, day + DAY)))
+            self.owned[kind.name][day] = ColdDay(count, f"{day}")
+            self.handed[kind.name] = day + DAY
+
+    def leave(self, kind: Kind) -> None:
+        """What is handed over leaves the hot store."""
+        self.hot.leave(kind, self.handed.get(kind.name, 0))
+
+    def refresh(self, marks: Mapping[str, Any] | None = None) -> None:
+        """As `Owners`, in the same order."""
+        oldest = {kind.name: self.hot.oldest(kind) for kind in TICKS}
+        began = now_ns()
+        hot = {kind.name: self.hot.coverage(kind) for kind in TICKS}
+        cold = {kind: dict(days) for kind, days in self.owned.items()}
+        self.coverage = Coverage(began, hot, cold, {}, oldest, (), True, "")
+        self.refreshed += 1
