@@ -38,6 +38,8 @@ class _Maker:
     heard_at: float
     told: dict[Key, tuple[int, Last]] = field(default_factory=dict)
     """The last price, and the n of the frame it came with."""
+    timeless: set[Key] = field(default_factory=set)
+    """Symbols whose last price is of an unknown time."""
     rankings: dict[str, tuple[list[Key], NDArray[Any]]] = field(default_factory=dict)
 
 
@@ -60,6 +62,11 @@ class LastPrices:
         """The last price of each symbol of a venue that is live."""
         return self._venues.get(venue, {})
 
+    def live(self, venue: str) -> set[str]:
+        """The symbols of a venue that are live, those included whose last price is not held."""
+        timeless = [key for maker in self._makers.values() for key in maker.timeless]
+        return {*self.of(venue), *(symbol for name, symbol in timeless if name == venue)}
+
     def ranking(self, window: str, measure: str, most: int) -> list[tuple[str, str, float, float, float]]:
         """(venue, symbol, change, volatility, turnover), highest first by one of these measures."""
         keys: list[Key] = []
@@ -74,11 +81,12 @@ class LastPrices:
         return [(*keys[key], *measures) for key, *measures in merged(shards, measure, most).tolist()]
 
     def expect(self, keys: Iterable[Key]) -> None:
-        """Symbols that may be live: they are asked for."""
-        for key in keys:
-            if len(self._known) < _KNOWN_MOST:
-                self._known.add(key)
-        self._ask()
+        """Symbols that may be live: those not known yet are asked for."""
+        found = {*keys} - self._known
+        if found and len(self._known) < _KNOWN_MOST:
+            self._known |= found
+            self._missing |= found
+            self._asked.set()
 
     async def run(self) -> None:
         """Listen until cancelled."""
@@ -102,6 +110,8 @@ class LastPrices:
             self._ask()
         maker.heard_at = now
         self._tell(maker, frame)
+        # A maker that began with what is stored tells of a last price when it changes.
+        self.expect(frame.keys)
         for window, rows in (frame.rankings or {}).items():
             maker.rankings[window] = (list(frame.keys), rows)
 
@@ -114,11 +124,11 @@ class LastPrices:
                 continue
             if row[1] == 0:
                 self._forget(maker, named)
+                maker.timeless.add(named)
                 continue
+            maker.timeless.discard(named)
             maker.told[named] = (frame.n, row)
             self._venues.setdefault(named[0], {})[named[1]] = row
-            if named not in self._known and len(self._known) < _KNOWN_MOST:
-                self._known.add(named)
 
     def _void(self, name: str) -> None:
         maker = self._makers.pop(name, None)
@@ -135,7 +145,7 @@ class LastPrices:
 
     def _ask(self) -> None:
         """Have all be asked for that are known and not held."""
-        self._missing = {key for key in self._known if key[1] not in self.of(key[0])}
+        self._missing |= {key for key in self._known if key[1] not in self.of(key[0])}
         if self._missing:
             self._asked.set()
 

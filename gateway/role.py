@@ -23,6 +23,7 @@ from tapehouse.clock import DAY, now_ns
 from tapehouse.direct import values
 from tapehouse.errors import ConnectError, StackError, TapehouseError
 from tapehouse.health import Health
+from tapehouse.mark import ALL_MARKS
 from tapehouse.settings import Gateway as GatewaySettings
 from tapehouse.settings import Settings
 from tapehouse.stack.ports import LOOPBACK
@@ -72,7 +73,7 @@ class Gateway:
             began = time.monotonic()
             standing = {}
             try:
-                marks = await values(self._bus, "mark.>")
+                marks = await values(self._bus, ALL_MARKS)
                 await asyncio.to_thread(surface.refresh, marks)
                 if not expected:
                     self._prices.expect(await asyncio.to_thread(_live, surface))

@@ -110,7 +110,7 @@ class _Latest:
         if len(symbols) > MAX_SYMBOLS:
             raise UsageError(f"symbol: expected at most {MAX_SYMBOLS}, was {len(symbols)}")
         held = self._backend.prices.of(venue)
-        symbols = symbols or sorted(held)
+        symbols = symbols or sorted(self._backend.prices.live(venue))
         if wanted.format_name == "json" and all(symbol in held for symbol in symbols):
             rows = b",".join([self._json(venue, symbol, held[symbol]) for symbol in symbols])
             return wanted.response(b'{"rows":[' + rows + b"]}")
