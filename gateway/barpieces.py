@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-import numpy as np
 import pyarrow as pa
 
 from gateway.merge import flat, merged
@@ -25,13 +24,13 @@ def bars(reading: Reading, start_ns: int) -> Iterator[pa.RecordBatch]:
     """All bars of the query from `start_ns` on, in batches in order of time, then symbol."""
     query, interval = reading.query, _interval(reading)
     first, last = rows_span(query)
-    first = max(first, _floor(interval, start_ns))
+    first = max(first, interval.start_of(start_ns))
     if query.fill == "none":
         for begin, end in _spans(interval, first, last, len(query.symbols)):
             yield _piece(reading, begin, end)
         return
     # Intervals that have not begun are not filled.
-    last = min(last, _floor(interval, now_ns()) + interval.length)
+    last = min(last, interval.start_of(now_ns()) + interval.length)
     closes = {symbol: _close_before(reading, symbol, first) for symbol in query.symbols}
     for begin, end in _spans(interval, first, last, len(query.symbols)):
         found = flat(_piece(reading, begin, end), query.venue, closes, interval, begin, end)
@@ -46,17 +45,17 @@ def last_bars(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
     first, last = rows_span(query)
     filled = query.fill != "none"
     if filled:
-        last = min(last, _floor(interval, now_ns()) + interval.length)
+        last = min(last, interval.start_of(now_ns()) + interval.length)
     # What is filled goes on from a bar that may be before the span.
     times = [_last_time(reading, symbol, 0 if filled else first, last) for symbol in query.symbols]
     newest = max((time for time in times if time is not None), default=None)
     if newest is None or first >= last:
         return
     if not filled:
-        last = int(interval.following(interval.bucket(np.array([newest])))[0])
+        last = interval.end_of(newest)
     back = count * interval.length
     while True:
-        start = max(first, _floor(interval, max(last - back, 0)))
+        start = max(first, interval.start_of(max(last - back, 0)))
         tried = reading.of(replace(query, start_ns=start, end_ns=last, last=False, limit=None))
         found = pa.Table.from_batches(bars(tried, start)).combine_chunks()
         if found.num_rows >= count or start <= first:
@@ -68,7 +67,7 @@ def last_bars(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
 
 def _spans(interval: Interval, first: int, last: int, symbols: int) -> Iterator[tuple[int, int]]:
     """Spans of at most some bars each, cut at midnights; what is not long ago or to come is one at the end."""
-    now = _floor(interval, now_ns() + DAY)
+    now = interval.start_of(now_ns() + DAY)
     most = _FIRST_BARS
     while first < last:
         length = most // symbols * interval.length
@@ -122,7 +121,7 @@ def _close_before(reading: Reading, symbol: str, first: int) -> float | None:
     at = _last_time(reading, symbol, 0, first)
     if at is None:
         return None
-    start = _floor(interval, at)
+    start = interval.start_of(at)
     asked = replace(
         reading.query, symbols=(symbol,), start_ns=start, end_ns=first, fill="none", last=False, limit=None
     )
@@ -147,10 +146,6 @@ def _last_time(reading: Reading, symbol: str, start_ns: int, end_ns: int) -> int
 
 def _common(served: Served, start_ns: int, end_ns: int) -> tuple[int, int]:
     return max(served.start_ns, start_ns), min(served.end_ns, end_ns)
-
-
-def _floor(interval: Interval, ts: int) -> int:
-    return int(interval.bucket(np.array([ts]))[0])
 
 
 def _interval(reading: Reading) -> Interval:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-import numpy as np
-
 from gateway.coverage import Coverage
 from gateway.query import Query
 from gateway.stores.contract import Held
@@ -141,6 +139,4 @@ def whole(interval: Interval, start_ns: int, end_ns: int) -> tuple[int, int]:
 
 def aligned(interval: Interval, ts: int) -> int:
     """The first start of a bar at or after `ts`; MAX_TS at the latest."""
-    at = np.array([ts])
-    bucket = interval.bucket(at)
-    return min(int(ts if bucket[0] == ts else interval.following(bucket)[0]), MAX_TS)
+    return min(ts if interval.start_of(ts) == ts else interval.end_of(ts), MAX_TS)

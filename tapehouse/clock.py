@@ -50,6 +50,15 @@ class Interval:
     length: int
     """ns; of a month the shortest."""
 
+    def start_of(self, ts: int) -> int:
+        """The start of the bar that holds `ts`."""
+        # Plain numbers go the same way as arrays.
+        return int(self.bucket(ts))  # type: ignore[arg-type]
+
+    def end_of(self, ts: int) -> int:
+        """The end, exclusive, of the bar that holds `ts`."""
+        return int(self.following(self.start_of(ts)))  # type: ignore[arg-type]
+
 
 def _fixed(name: str, length: int, origin: int = 0) -> Interval:
     def bucket(ts: Nanos) -> Nanos:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from gateway.rest.problems import encoded
 
 Segments = Sequence[Mapping[str, Any]]
+_END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 _TIME = "%Y-%m-%dT%H:%M:%S%.9fZ"
 
 
@@ -103,35 +104,34 @@ class Csv:
 
 
 class Arrow:
-    """The Arrow IPC stream."""
+    """The Arrow IPC stream: each message as it is, written once."""
 
     def __init__(self, kind: str, schema: pa.Schema, *, page: bool = True) -> None:
-        self._sink = _Sink()
         self._schema = schema
-        self._writer = pa.ipc.new_stream(pa.PythonFile(self._sink, "w"), schema)
 
     def begin(self) -> bytes:
         """The schema."""
-        return self._sink.taken()
+        return bytes(self._schema.serialize())
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
         """One message."""
-        self._writer.write_batch(batch)
-        return self._sink.taken()
+        return bytes(batch.serialize())
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
         """A batch without rows that carries the segments, and the mark of the end."""
-        self._write_empty({"segments": encoded(list(segments)), "next": encoded(cursor)})
-        self._writer.close()
-        return self._sink.taken()
+        return self._empty({"segments": encoded(list(segments)), "next": encoded(cursor)}) + _END_OF_STREAM
 
     def broken(self, problem: Mapping[str, Any]) -> bytes:
         """A batch without rows that carries the problem, and no mark of the end."""
-        self._write_empty({"error": encoded(dict(problem))})
-        return self._sink.taken()
+        return self._empty({"error": encoded(dict(problem))})
 
-    def _write_empty(self, metadata: Mapping[str, bytes]) -> None:
-        self._writer.write_batch(_empty(self._schema), custom_metadata=metadata)
+    def _empty(self, metadata: Mapping[str, bytes]) -> bytes:
+        sink = pa.BufferOutputStream()
+        writer = pa.ipc.new_stream(sink, self._schema)
+        writer.write_batch(_empty(self._schema), custom_metadata=metadata)
+        # The schema comes before it.
+        message: bytes = sink.getvalue().to_pybytes()
+        return message[len(self.begin()) :]
 
 
 class Parquet:
