@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 
-from gateway.query import Key
+from gateway.query import Key, is_name
 from tapehouse.clock import MAX_TS
 from tapehouse.errors import UsageError
 from tapehouse.model import KINDS
@@ -37,6 +37,8 @@ def read_cursor(text: str, kind: str) -> Key:
     types = {"symbol": str, "flag": bool}
     for value, column in zip(key, columns, strict=True):
         if type(value) is not types.get(column.type, int) or (isinstance(value, int) and abs(value) >= 2**63):
+            raise wrong
+        if isinstance(value, str) and not is_name(value):
             raise wrong
     if not 0 <= key[0] < MAX_TS:
         raise wrong

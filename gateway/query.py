@@ -172,9 +172,17 @@ class Query:
             raise UsageError("after: expected none beside last")
 
 
+def is_name(text: str) -> bool:
+    """Whether a text can be a venue's or a symbol's name: neither store takes NUL, and lone surrogates are no text."""
+    return (
+        len(text) <= _MAX_NAME
+        and "\0" not in text
+        and not any(0xD800 <= ord(letter) < 0xE000 for letter in text)
+    )
+
+
 def _check_text(name: str, text: str) -> None:
-    # Neither store takes NUL, and lone surrogates are no text.
-    if len(text) > _MAX_NAME or "\0" in text or any(0xD800 <= ord(letter) < 0xE000 for letter in text):
+    if not is_name(text):
         raise UsageError(f"{name}: expected at most {_MAX_NAME} characters of text, was {text[:80]!r}")
 
 
