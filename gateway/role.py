@@ -60,6 +60,7 @@ class Gateway:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._prices.run())
                     tasks.create_task(self._refresh(surface, url))
+                    tasks.create_task(self._expect(surface))
                     tasks.create_task(serve(app, listener))
                     self.url.set_result(url)
             finally:
@@ -68,16 +69,12 @@ class Gateway:
 
     async def _refresh(self, surface: Surface, url: str) -> None:
         """Keep up with who owns which day, and with how the stores are."""
-        expected = False
         while True:
             began = time.monotonic()
             standing = {}
             try:
                 marks = await values(self._bus, ALL_MARKS)
                 await asyncio.to_thread(surface.refresh, marks)
-                if not expected:
-                    self._prices.expect(await asyncio.to_thread(_live, surface))
-                    expected = True
             except TapehouseError as reason:
                 standing["coverage"] = reason.message
             except NatsError as reason:
@@ -85,6 +82,14 @@ class Gateway:
             standing |= await asyncio.to_thread(surface.health)
             self._tell(standing, url)
             await asyncio.sleep(max(0, began + _REFRESH_S - time.monotonic()))
+
+    async def _expect(self, surface: Surface) -> None:
+        """Have the last prices be asked for of all that was traded not long ago, live or not."""
+        while True:
+            with contextlib.suppress(TapehouseError):
+                self._prices.expect(await asyncio.to_thread(_live, surface))
+                return
+            await asyncio.sleep(_REFRESH_S)
 
     def _tell(self, standing: dict[str, str], url: str) -> None:
         faults = [f"{name}: {reason}" for name, reason in standing.items() if reason]

@@ -24,10 +24,8 @@ RANKED, RANKED_MOST = 20, 500
 _LONGEST = 4_000
 _MOST = 2_000
 """Parameters of one request."""
-_TIME = {
-    "type": "string",
-    "examples": ["2024-08-09T13:30:00Z", "2024-08-09", "1723210200000000000"],
-}
+_TIME = {"type": "string", "examples": ["2024-08-09T13:30:00Z", "2024-08-09", "1723210200000000000"]}
+_LATER = {"type": "string", "examples": ["2024-08-09T20:00:00Z", "2024-08-10", "1723233600000000000"]}
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ START = Parameter(
     _TIME,
     "The first instant, inclusive: ISO 8601 with a zone, a date, or ns since 1970. Needed unless `last` is given.",
 )
-END = Parameter("end", _TIME, "The last instant, exclusive; without it up to the newest row.")
+END = Parameter("end", _LATER, "The last instant, exclusive; without it up to the newest row.")
 LAST = Parameter("last", _whole(1, MAX_LAST), "The last so many rows; not beside `limit` or `cursor`.")
 LIMIT = Parameter(
     "limit",
