@@ -204,7 +204,10 @@ class Database:
         return dict(document)
 
     def catalog(self, kind: str | None = None, venue: str | None = None) -> pl.DataFrame:
-        """What there is of trades, quotes and depth: kind, venue, symbol, the first and the last time, rows."""
+        """What there is of trades, quotes and depth: kind, venue, symbol, the first and the last time, rows.
+
+        The times are exact only to the day; so ask for the newest rows with `last`.
+        """
         return self._rows("catalog", {"kind": kind, "venue": venue})
 
     def explain(

@@ -64,9 +64,9 @@ def html(table: pl.DataFrame) -> str:
 
 
 def catalog(rows: pl.DataFrame) -> pl.DataFrame:
-    """The catalogue as it is shown: times to the second."""
+    """The catalogue as it is shown: times to the second, or as days."""
     times = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
-    return rows.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S"))
+    return rows.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S").str.strip_suffix(" 00:00:00"))
 
 
 def _segments(segments: list[dict[str, Any]], columns: dict[str, Any]) -> pl.DataFrame:
