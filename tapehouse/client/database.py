@@ -27,9 +27,9 @@ class Database:
     """A gateway, and behind it every store of the platform. Made by `tapehouse.connect()`.
 
     Spans are half-open: `start` inclusive, `end` exclusive, by the venue's clock in UTC. Without `end` they reach to
-    the newest row. Instead of `start`, or inside a span, `last=1000` gives the last thousand rows; `limit=1000` the
-    first. `symbols` are one name or up to 500. `columns` are some of the kind's, all where left out; `flags` leaves
-    out the rows that have any of its bits (1 cancelled, 2 not in bars, 4 estimated time).
+    the newest row. Instead of `start`, or inside a span, `last=1000` gives the last thousand rows (100,000 at most),
+    `limit=1000` the first. `symbols` are one name or up to 500. `columns` are some of the kind's, all where left out;
+    `flags` leaves out the rows that have any of its bits (1 cancelled, 2 not in bars, 4 estimated time).
 
     Frames have the columns of `tapehouse.model`, times as Datetime(ns, UTC), absent values null, and come in the
     order of the kind's key: by time, venue, symbol, seq.
