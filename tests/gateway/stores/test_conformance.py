@@ -313,3 +313,19 @@ def test_there_is_nothing_of_what_is_not_there(store: Store, side: str, venue: s
     assert (bars.num_rows, bars.schema) == (0, arrow.schema(BARS.name, BARS.names))
     assert store.last_bar(_bars(venue), "S", 0, MAX_TS) is None
     store.health()
+
+
+@pytest.mark.long
+def test_a_million_rows_come_whole(stores: Stores, side: str, venue: str) -> None:
+    if side == "memory":
+        pytest.skip("frames are not made for it")
+    rows, parts = 1_000_000, 4
+    chance = np.random.default_rng(1)
+    times = np.sort(START + chance.integers(0, 3 * DAY, rows) // 1_000_000 * 1_000_000)
+    whole = batch(TRADES, rows, 1, venue=venue)
+    whole.columns.update(ts_event=times, seq=chance.permutation(rows), symbol=Strings.constant("S", rows))
+    expected = stores.put(
+        *(whole.slice(part * rows // parts, (part + 1) * rows // parts) for part in range(parts))
+    )
+    found = stores.answer(side, asked(TRADES, venue, ("S",)))
+    assert found.equals(expected.sort("ts_event", "seq"))
