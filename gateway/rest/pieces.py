@@ -74,7 +74,7 @@ class Pieces:
             self._working.add_done_callback(lambda _: self.rows.close())
 
     async def _next(self, within_s: float) -> tuple[bytes, bool]:
-        self._working = self._readers.submit(self.rows.next_store, self._piece)
+        self._working = self._readers.submit(self.rows.next_store, self._piece, first=not self._begun)
         return await self._readers.heard(self._working, within_s)
 
     def _piece(self) -> tuple[bytes, bool]:

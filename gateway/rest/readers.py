@@ -1,4 +1,8 @@
-"""The threads that wait for the stores: some for each, so that one that hangs does not hold up the other."""
+"""The threads that wait for the stores.
+
+Some for each store, so that one that hangs does not hold up the other; and of those some for first rows and some for
+further ones, so that long answers do not hold up short ones.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +25,8 @@ class Limits:
 
     answers: int = 512
     """Under way, those of clients that take their time included."""
-    threads: int = 8
-    """For each of the stores, and for what may need both."""
+    threads: int = 4
+    """For the first rows of each of the stores, for the further ones, and for what may need both."""
     waiting: int = 128
     """Answers that wait for the first rows of one store."""
     first_s: float = 30
@@ -42,12 +46,9 @@ class Readers:
         self.limits = limits
         self.held = 0
         """Bytes of all answers that are read and not sent."""
-        self._pools = {
-            side: ThreadPoolExecutor(limits.threads, thread_name_prefix=side)
-            for side in ("hot", "cold", "both")
-        }
+        self._first, self._more = _pools(limits.threads), _pools(limits.threads)
         self._answers = 0
-        self._waiting = dict.fromkeys(self._pools, 0)
+        self._waiting = dict.fromkeys(self._first, 0)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -79,9 +80,9 @@ class Readers:
         finally:
             self._waiting[side] -= 1
 
-    def submit(self, side: Side, work: Callable[[], _T]) -> Future[_T]:
-        """Have a thread of the side do it."""
-        return self._pools[side].submit(work)
+    def submit(self, side: Side, work: Callable[[], _T], *, first: bool) -> Future[_T]:
+        """Have a thread of the side do it, one of those for first rows or for further ones."""
+        return (self._first if first else self._more)[side].submit(work)
 
     async def heard(self, working: Future[_T], within_s: float) -> _T:
         """What it returns; a thread that is at it goes on when this is cancelled.
@@ -101,9 +102,14 @@ class Readers:
     async def done(self, work: Callable[[], _T]) -> _T:
         """What `work`, which may need both stores, returns. Raises ProblemError as the others."""
         with self.place(), self.turn("both"):
-            return await self.heard(self.submit("both", work), self.limits.first_s)
+            return await self.heard(self.submit("both", work, first=True), self.limits.first_s)
 
     def close(self) -> None:
         """Let the threads end; what waits for one is not begun."""
-        for pool in self._pools.values():
+        for pool in (*self._first.values(), *self._more.values()):
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _pools(threads: int) -> dict[Side, ThreadPoolExecutor]:
+    sides: tuple[Side, ...] = ("hot", "cold", "both")
+    return {side: ThreadPoolExecutor(threads, thread_name_prefix=side) for side in sides}
