@@ -244,6 +244,7 @@ def test_the_settings_hold_every_connection(platform: Any) -> None:
     assert set(settings.nats.passwords) == set(GRANTS)
     assert settings.questdb.reader != settings.questdb.user
     assert settings.clickhouse.gate.get_secret_value()
+    assert settings.gateway.url == f"http://127.0.0.1:{settings.gateway.port}"
 
 
 def test_ports_that_the_users_own_settings_name_are_asked_for(
@@ -253,7 +254,8 @@ def test_ports_that_the_users_own_settings_name_are_asked_for(
     assert asked_ports() == {}
     (tmp_path / "tapehouse.toml").write_text("[questdb]\nhttp_port = 9100\n")
     monkeypatch.setenv("TAPEHOUSE_NATS__URL", "nats://127.0.0.1:4333")
-    assert asked_ports() == {"questdb-http": 9100, "nats": 4333}
+    monkeypatch.setenv("TAPEHOUSE_GATEWAY__PORT", "8100")
+    assert asked_ports() == {"questdb-http": 9100, "nats": 4333, "gateway": 8100}
 
 
 def _part(stack: Stack, name: str) -> Any:
