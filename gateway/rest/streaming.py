@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from starlette.responses import Response
@@ -69,7 +70,7 @@ class AnswerResponse(Response):
             await defect(error).response()(scope, receive, send)
 
     async def _start(self, send: Send, piece: bytes, last: bool) -> None:
-        segments = json.dumps(self._pieces.rows.segments)
+        segments = json.dumps([_planned(segment, last) for segment in self._pieces.rows.segments])
         if len(segments) <= _HEADER_MOST:
             self.headers["tapehouse-segments"] = segments
         if last:
@@ -110,6 +111,11 @@ class AnswerResponse(Response):
     def _hold(self, size: int) -> None:
         self._held += size
         self._readers.held += size
+
+
+def _planned(segment: Mapping[str, Any], known: bool) -> dict[str, Any]:
+    """A segment as far as it is known: its rows are not before the answer has ended."""
+    return {name: value for name, value in segment.items() if known or name not in ("rows", "ms")}
 
 
 async def _push(send: Send, piece: bytes) -> None:
