@@ -118,6 +118,7 @@ def test_an_answer_is_the_same_while_days_move(chance: Random, seed: int, often:
     world.moves(chance, often, LAST - chance.randrange(3) * DAY)
     for _ in range(4):
         query = _query(chance, held)
+        world.moving = query.rows_kind
         answer = Answer(query, world)
         oracle.assert_answers(whole(answer), oracle.answer(held, query, MAX_TS))
         for before, behind in zip(answer.segments, answer.segments[1:], strict=False):
@@ -135,6 +136,7 @@ def test_pages_by_cursor_put_together_are_the_whole(chance: Random, seed: int, o
     world.refresh()
     world.moves(chance, often, LAST)
     query = replace(_query(chance, held), last=False, limit=None)
+    world.moving = query.rows_kind
     expected = oracle.answer(held, query, MAX_TS)
     limit = chance.choice([1, 2, 7, 40, 500])
     pages = list(_pages(world, replace(query, limit=max(limit, expected.height // 20 + 1))))

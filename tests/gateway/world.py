@@ -30,19 +30,19 @@ class World(Owners):
         self.owned: dict[str, dict[int, ColdDay]] = defaultdict(dict)
         self.handed: dict[str, int] = {}
         """By kind the first day that is not handed over."""
-        self.refreshed = 0
+        self.moving = TICKS[0]
         self.refresh()
 
     def moves(self, chance: Random, often: float, last_ns: int) -> None:
-        """From now on days before `last_ns` move by chance."""
+        """From now on days before `last_ns` of the kind `moving` move by chance."""
 
         def told() -> None:
             if chance.random() < often:
-                kind = chance.choice(TICKS)
-                if chance.random() < 0.5:
-                    self.hand_over(kind, chance.randrange(1, 4), last_ns)
-                else:
-                    self.leave(kind)
+                what = chance.random()
+                if what < 0.7:
+                    self.hand_over(self.moving, chance.randrange(1, 4), last_ns)
+                if what > 0.3:
+                    self.leave(self.moving)
 
         self.hot.told = self.cold.told = told
 
@@ -68,4 +68,3 @@ class World(Owners):
         hot = {kind.name: self.hot.coverage(kind) for kind in TICKS}
         cold = {kind: dict(days) for kind, days in self.owned.items()}
         self.coverage = Coverage(began, hot, cold, {}, oldest, (), True, "")
-        self.refreshed += 1
