@@ -22,7 +22,8 @@ from analytics.mirror import Mirror, Progress
 from analytics.survey import today
 from tapehouse.errors import ProofError
 from tapehouse.model import KINDS, TICKS, TRADES, Kind
-from tapehouse.questdb import QuestReader, answered_within, as_owner
+from tapehouse.questdb import QuestReader, as_owner
+from tapehouse.questwatch import answered_within
 from tapehouse.settings import QuestDB
 
 VIEWS = ("bars_1m", "bars_1d")

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from gateway.merge import flat, merged
 from gateway.plan import rows_span
+from gateway.query import Query
 from gateway.reading import Reading, Served
 from tapehouse.clock import DAY, INTERVALS, Interval, now_ns
 
@@ -40,29 +41,59 @@ def bars(reading: Reading, start_ns: int) -> Iterator[pa.RecordBatch]:
 
 
 def last_bars(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
-    """The last `count` bars of the query: looked for further and further back."""
+    """The last `count` bars of the query: read from so far back as the days that have any say."""
     query, interval = reading.query, _interval(reading)
     first, last = rows_span(query)
-    filled = query.fill != "none"
-    if filled:
+    if query.fill != "none":
         last = min(last, interval.start_of(now_ns()) + interval.length)
     # What is filled goes on from a bar that may be before the span.
-    times = [_last_time(reading, symbol, 0 if filled else first, last) for symbol in query.symbols]
-    newest = max((time for time in times if time is not None), default=None)
-    if newest is None or first >= last:
+    days = _days(reading, 0 if query.fill != "none" else first, last) if first < last else []
+    if not days:
         return
-    if not filled:
-        last = interval.end_of(newest)
-    back = count * interval.length
-    while True:
-        start = max(first, interval.start_of(max(last - back, 0)))
-        tried = reading.of(replace(query, start_ns=start, end_ns=last, last=False, limit=None))
-        found = pa.Table.from_batches(bars(tried, start)).combine_chunks()
+    for start in _starts(query, interval, days, count, last):
+        tried = reading.of(replace(query, start_ns=max(first, start), end_ns=last, last=False, limit=None))
+        found = pa.Table.from_batches(bars(tried, tried.query.start_ns)).combine_chunks()
         if found.num_rows >= count or start <= first:
-            reading.served = tried.served
-            yield from found.slice(max(found.num_rows - count, 0)).to_batches()
-            return
-        back *= _GROWTH
+            break
+    reading.served = tried.served
+    yield from found.slice(max(found.num_rows - count, 0)).to_batches()
+
+
+def _days(reading: Reading, first: int, last: int) -> list[tuple[int, int]]:
+    """(the day's start, trades) of each symbol's days with bars, in order of time."""
+    start = first // DAY * DAY
+    asked = replace(
+        reading.query, interval="1d", start_ns=start, end_ns=last, fill="none", last=False, limit=None
+    )
+    found: list[tuple[int, int]] = []
+    for batch in bars(reading.of(asked), start):
+        found += zip(
+            batch.column("ts").cast(pa.int64()).to_pylist(), batch.column("trades").to_pylist(), strict=True
+        )
+    return found
+
+
+def _starts(
+    query: Query, interval: Interval, days: list[tuple[int, int]], count: int, last: int
+) -> Iterator[int]:
+    """Where the last `count` bars may begin: further and further back, at last where the first bar begins."""
+    if query.fill != "none":
+        back = -(-count // len(query.symbols)) * interval.length
+        while last - back > days[0][0]:
+            yield interval.start_of(last - back)
+            back *= _GROWTH
+    else:
+        wanted, likely = count, 0
+        buckets: set[int] = set()
+        for day, trades in reversed(days):
+            bucket = interval.start_of(day)
+            if likely >= wanted and bucket not in buckets:
+                yield min(buckets)
+                wanted += count * _GROWTH
+            # A bar has at least one trade, and all of a longer one's days are one.
+            likely += min(trades, DAY // interval.length) or bucket not in buckets
+            buckets.add(bucket)
+    yield interval.start_of(days[0][0])
 
 
 def _spans(interval: Interval, first: int, last: int, symbols: int) -> Iterator[tuple[int, int]]:

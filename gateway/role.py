@@ -14,6 +14,7 @@ import uvicorn
 from nats.errors import Error as NatsError
 
 from gateway.lastprices import LastPrices
+from gateway.memory import give_back
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.readers import Limits, Readers
@@ -51,6 +52,7 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises StackError where the port is taken."""
+        give_back()
         with listening(self._settings.gateway, self._limits.idle_s) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(Surface, self._settings)

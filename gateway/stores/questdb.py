@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,14 +37,14 @@ class QuestStore:
         self._settings = settings
         self._timeout = timeout_s
         self._export = QuestExport(settings, timeout_s)
-        self._own = threading.local()
-        self._readers: list[QuestReader] = []
+        self._idle: deque[QuestReader] = deque()
+        """Connections that no thread uses now."""
 
     def close(self) -> None:
         """Close all connections."""
         self._export.close()
-        for reader in self._readers:
-            reader.close()
+        while self._idle:
+            self._idle.pop().close()
 
     def health(self) -> None:
         """Return when it answers."""
@@ -188,12 +188,15 @@ class QuestStore:
         return None if start_ns >= now_ns() // DAY * DAY - DAY else self.oldest(kind)
 
     def _fetch(self, statement: str, bound: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        reader = getattr(self._own, "reader", None)
-        if reader is None:
-            reader = self._own.reader = QuestReader(self._settings, self._timeout)
-            self._readers.append(reader)
-        assert isinstance(reader, QuestReader)
-        return reader.fetch(statement, bound)
+        # The one used last is the likeliest to know the statement.
+        try:
+            reader = self._idle.pop()
+        except IndexError:
+            reader = QuestReader(self._settings, self._timeout)
+        try:
+            return reader.fetch(statement, bound)
+        finally:
+            self._idle.append(reader)
 
 
 def listed(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
