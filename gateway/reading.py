@@ -81,10 +81,17 @@ class Reading:
         return True
 
     def hot_moved(self, start_ns: int) -> bool:
-        """`has_moved`, asking the hot store where the span from `start_ns` on can be concerned."""
+        """`has_moved`, asking the hot store where the span from `start_ns` on can be concerned.
+
+        All is planned anew then: for before anything of the answer is read.
+        """
         if start_ns >= now_ns() // DAY * DAY - DAY:
             return False
-        return self.has_moved(self.store("hot").oldest(self.query.rows_kind))
+        if not self.has_moved(self.store("hot").oldest(self.query.rows_kind)):
+            return False
+        if self.served:
+            self.narrow(self.served[0].start_ns, self.served[-1].end_ns)
+        return True
 
     def plan_anew(self, place: int, at_ns: int) -> None:
         """Of the segment at `place` only what is before `at_ns` stays; the rest is planned by what is known now."""

@@ -70,7 +70,6 @@ def last_rows(reading: Reading, count: int) -> Iterator[pa.RecordBatch]:
     start = _start_of_last(reading, count)
     while reading.hot_moved(first):
         # Of a day that left meanwhile too few may have been found.
-        reading.narrow(first, end)
         start = _start_of_last(reading, count)
     if start >= end:
         return

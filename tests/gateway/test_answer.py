@@ -170,6 +170,18 @@ def test_the_newest_rows_of_days_that_have_just_left() -> None:
             oracle.assert_answers(whole(Answer(query, owners)), oracle.answer(held, query, MAX_TS))
 
 
+@pytest.mark.parametrize("seed", [0, 4, 6])
+def test_filled_bars_of_days_that_have_just_left(seed: int) -> None:
+    held = made(seed)
+    for start in (FIRST, FIRST + DAY, FIRST + 2 * DAY):
+        for more in ({}, {"limit": 50, "last": True}):
+            query = Query("bars", "V", SYMBOLS, start, FIRST + 6 * DAY, "4h", "flat", **more)  # type: ignore[arg-type]
+            owners = World(held)
+            owners.hand_over(TRADES, 4)
+            owners.leave(TRADES)
+            oracle.assert_answers(whole(Answer(query, owners)), oracle.answer(held, query, MAX_TS))
+
+
 def test_what_nobody_has_ever_had_is_empty_and_complete() -> None:
     world = World({})
     for query in (

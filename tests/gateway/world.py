@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Mapping
 from random import Random
@@ -36,7 +37,14 @@ class World(Owners):
     def moves(self, chance: Random, often: float, last_ns: int) -> None:
         """From now on days before `last_ns` of the kind `moving` move by chance."""
 
+        one_by_one = threading.Lock()
+
         def told() -> None:
+            # Parts of bars are asked for side by side.
+            with one_by_one:
+                moved()
+
+        def moved() -> None:
             if chance.random() < often:
                 what = chance.random()
                 if what < 0.7:
