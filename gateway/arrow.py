@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,7 @@ _PLAIN = {
     "flag": pa.bool_(),
     "decimal": pa.decimal128(38, 18),
 }
+_NUMBERS = {pa.timestamp("ns", "UTC"): np.int64, pa.int64(): np.int64, pa.float64(): np.float64}
 
 
 @cache
@@ -121,13 +122,21 @@ def _empty(wanted: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in wanted], schema=wanted)
 
 
-def of_rows(rows: Sequence[Sequence[Any]], wanted: pa.Schema) -> pa.RecordBatch:
-    """Rows in the order of the schema, times as ns, as one batch."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(wanted)
-    arrays = [
-        pa.array(values, pa.int64()).cast(field.type)
-        if pa.types.is_timestamp(field.type)
-        else pa.array(values, field.type)
-        for values, field in zip(columns, wanted, strict=True)
-    ]
+def of_rows(
+    rows: Sequence[Sequence[Any]], wanted: pa.Schema, constant: Mapping[str, str] | None = None
+) -> pa.RecordBatch:
+    """Rows in the order of the schema, times as ns, as one batch; columns in `constant` are not in the rows."""
+    given = constant or {}
+    rest = [field for field in wanted if field.name not in given]
+    columns = dict(zip((field.name for field in rest), zip(*rows, strict=True), strict=True)) if rows else {}
+    arrays = []
+    for field in wanted:
+        if field.name in given:
+            arrays.append(pa.array([given[field.name]] * len(rows), field.type))
+        elif field.type in _NUMBERS:
+            # Twice as quick as Arrow's own way from Python's numbers.
+            numbers = np.array(columns.get(field.name, ()), _NUMBERS[field.type])
+            arrays.append(pa.Array.from_buffers(field.type, len(rows), [None, pa.py_buffer(numbers)]))
+        else:
+            arrays.append(pa.array(columns.get(field.name, ()), field.type))
     return pa.RecordBatch.from_arrays(arrays, schema=wanted)

@@ -95,9 +95,11 @@ class QuestStore:
         interval, wanted = INTERVALS[query.interval], arrow.schema(BARS.name, BARS.names)
         statement, bound = _bars(query, interval, start_ns, end_ns)
         if (end_ns - start_ns) // interval.length * len(query.symbols) <= _FEW_BARS:
-            rest = ", ".join(BARS.names[1:])
+            # What is the same in every row is not asked for.
+            same = {"venue": query.venue} | ({"symbol": query.symbols[0]} if len(query.symbols) == 1 else {})
+            rest = ", ".join(name for name in BARS.names[1:] if name not in same)
             rows = self._fetch(f"SELECT cast(ts AS long), {rest} FROM ({statement})", bound)
-            batch = arrow.of_rows(rows, wanted)
+            batch = arrow.of_rows(rows, wanted, same)
         else:
             batch = arrow.conformed(self._export.table(statement, bound), wanted, self.name)
         if len(query.symbols) > 1:
