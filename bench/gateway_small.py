@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import http.client
 import multiprocessing
+import random
 import socket
 import statistics
 import sys
@@ -45,7 +46,9 @@ def measure() -> dict[str, Any]:
             day = parse_ns(_DAYS[turn % len(_DAYS)] + "T13:30:00Z")
             # Of the same bars, but never the same request.
             start = day - turn % 7_919 - 1
-            for name, way in ways.items():
+            # The server asked last answers the next request sooner than one that has been idle.
+            order = random.Random(turn).sample(list(ways.items()), len(ways))
+            for name, way in order:
                 began = time.perf_counter()
                 way(start, start + _BARS * MINUTE)
                 if turn >= 0:
