@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgpack
@@ -264,5 +265,6 @@ def _packed(document: Any) -> bytes:
     return bytes(msgpack.packb(document))
 
 
+@lru_cache(64)
 def _empty(schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)
