@@ -15,8 +15,8 @@ from gateway.stores.contract import Page
 
 _FIRST_ROWS = 4_096
 _WHOLE_ROWS = 16_384
-_MOST_ROWS = 524_288
-_PAGE_BYTES = 32 * 2**20
+_MOST_ROWS = 393_216
+_PAGE_BYTES = 24 * 2**20
 _GROWTH = 16
 _SLOW_S = 0.5
 """Who takes longer than this for a page is given smaller ones: many such readers must not fill the memory."""
