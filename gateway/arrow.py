@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def conformed(table: pa.Table, wanted: pa.Schema, store: str) -> pa.RecordBatch:
         raise ConnectError(f"{store}: expected columns {wanted.names}, was {table.schema.names}")
     batch = table.combine_chunks().to_batches()
     if not batch:
-        return wanted.empty_table().to_batches()[0] if wanted.empty_table().to_batches() else _empty(wanted)
+        return empty(wanted)
     arrays = [
         array if array.type == field.type else array.cast(field.type)
         for array, field in zip(batch[0].columns, wanted, strict=True)
@@ -55,7 +55,7 @@ def conformed(table: pa.Table, wanted: pa.Schema, store: str) -> pa.RecordBatch:
 def as_batch(frame: pl.DataFrame, wanted: pa.Schema) -> pa.RecordBatch:
     """A frame with the schema's columns as one batch."""
     if frame.is_empty():
-        return _empty(wanted)
+        return empty(wanted)
     arrays = [
         pc.cast(frame[field.name].to_arrow(compat_level=pl.CompatLevel.oldest()), field.type)
         for field in wanted
@@ -118,7 +118,9 @@ def _plain(scalar: Any) -> int | str | bool:
     return value
 
 
-def _empty(wanted: pa.Schema) -> pa.RecordBatch:
+@lru_cache(64)
+def empty(wanted: pa.Schema) -> pa.RecordBatch:
+    """A batch of the schema without rows."""
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in wanted], schema=wanted)
 
 

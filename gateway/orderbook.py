@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -56,7 +55,7 @@ def book_at(owners: Owners, venue: str, symbol: str, at_ns: int, levels: int) ->
 def _begun(owners: Owners, query: Query) -> tuple[Book, int, bool] | None:
     """The book at the end of a span, when it was begun, and whether it broke off; None without a snapshot."""
     book, begun, broken = None, 0, False
-    for batch in Answer(replace(query), owners):
+    for batch in Answer(query, owners):
         for row in _plain(batch):
             levels = tuple(row[name] for name in ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes"))
             if row["snapshot"]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from gateway.coverage import Coverage
 from gateway.query import Query
-from gateway.stores.contract import Held
+from gateway.stores.contract import Held, stays_from
 from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, day_of, iso
 from tapehouse.errors import ConnectError
 
@@ -50,8 +50,7 @@ def plan(query: Query, coverage: Coverage, now: int) -> list[Segment]:
 
 def cut(query: Query, coverage: Coverage, now: int, start_ns: int, end_ns: int) -> list[Segment]:
     """The segments of a span of a query's rows."""
-    # Today and the day before are never handed over, however few days are kept.
-    safe = now // DAY * DAY - DAY
+    safe = stays_from(now)
     if coverage.unread and start_ns < safe:
         raise ConnectError(
             f"coverage: who owns the days before {day_of(safe)} is not known: {coverage.unread}",

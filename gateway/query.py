@@ -111,6 +111,12 @@ class Query:
         return tuple(name for name in names if name in self.columns) if self.columns else names
 
     @property
+    def read_names(self) -> tuple[str, ...]:
+        """The columns of the rows that are read for it, in the model's order: its own and those of the key."""
+        kind = self.rows_kind
+        return tuple(name for name in kind.names if name in self.names or name in kind.key)
+
+    @property
     def accounts(self) -> tuple[int, ...]:
         """The accounts of a query for account trades."""
         return tuple(map(_account, self.symbols))

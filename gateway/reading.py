@@ -7,8 +7,8 @@ from typing import Any
 from gateway.owners import Owners
 from gateway.plan import STORES, Segment, Side, cut, plan, until
 from gateway.query import Query
-from gateway.stores.contract import Store
-from tapehouse.clock import DAY, iso, now_ns
+from gateway.stores.contract import Store, stays_from
+from tapehouse.clock import iso, now_ns
 from tapehouse.errors import ConnectError
 
 _MOVES = 100
@@ -85,7 +85,7 @@ class Reading:
 
         All is planned anew then: for before anything of the answer is read.
         """
-        if start_ns >= now_ns() // DAY * DAY - DAY:
+        if start_ns >= stays_from(now_ns()):
             return False
         if not self.has_moved(self.store("hot").oldest(self.query.rows_kind)):
             return False

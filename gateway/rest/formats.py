@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, Protocol
 
 import msgpack
@@ -24,6 +23,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from gateway.arrow import empty
 from gateway.rest.problems import encoded
 
 Segments = Sequence[Mapping[str, Any]]
@@ -129,7 +129,7 @@ class Arrow:
     def _empty(self, metadata: Mapping[str, bytes]) -> bytes:
         sink = pa.BufferOutputStream()
         writer = pa.ipc.new_stream(sink, self._schema)
-        writer.write_batch(_empty(self._schema), custom_metadata=metadata)
+        writer.write_batch(empty(self._schema), custom_metadata=metadata)
         # The schema comes before it.
         message: bytes = sink.getvalue().to_pybytes()
         return message[len(self.begin()) :]
@@ -263,8 +263,3 @@ def _type_of(kind: pa.DataType) -> str:
 
 def _packed(document: Any) -> bytes:
     return bytes(msgpack.packb(document))
-
-
-@lru_cache(64)
-def _empty(schema: pa.Schema) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in schema], schema=schema)

@@ -35,10 +35,10 @@ _OF_BARS = """argMin(b.open, b.seq_first) AS open, max(b.high) AS high, min(b.lo
     toInt64(sum(b.trades)) AS trades, sum(b.buy_volume) AS buy_volume,
     min(b.seq_first) AS seq_first, max(b.seq_last) AS seq_last
     FROM bars_1m AS b WHERE """
+# Compressed it would be smaller, and slower on a local network. And weeks and months beyond 2149.
+_PLAIN = "SETTINGS output_format_arrow_compression_method = 'none', enable_extended_results_for_datetime_functions = 1"
 # The table is sorted by what seq is stored as. Within a timestamp that is another order only where some seqs are
 # near it and others below it.
-# And weeks and months beyond 2149.
-_PLAIN = "SETTINGS output_format_arrow_compression_method = 'none', enable_extended_results_for_datetime_functions = 1"
 _SORTED_BY = {"seq": "seq_code"}
 _BOUND = {"symbol": "String", "long": "Int64", "flag": "Bool"}
 Bound = dict[str, Any]
@@ -84,7 +84,7 @@ class ClickStore:
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key."""
         kind = query.rows_kind
-        names = tuple(name for name in kind.names if name in query.names or name in kind.key)
+        names = query.read_names
         wanted = arrow.schema(kind.name, names)
         statement, bound = _rows(query, kind, names, start_ns, end_ns, after)
         by_code = "seq_code" in statement
@@ -164,14 +164,11 @@ class ClickStore:
         if query.kind == "bars":
             statement, bound = _bars(query, start_ns, end_ns)
         else:
-            kind = query.rows_kind
-            names = tuple(name for name in kind.names if name in query.names or name in kind.key)
-            statement, bound = _rows(query, kind, names, start_ns, end_ns, None)
+            statement, bound = _rows(query, query.rows_kind, query.read_names, start_ns, end_ns, None)
         set_to = ", ".join(f"param_{name} = {value!r}" for name, value in bound.items())
         return f"SET {set_to}; {' '.join(statement.split())}"
 
     def _table(self, statement: str, bound: Bound) -> pa.Table:
-        # Compressed it would be smaller, and slower on a local network.
         body = self._client.arrow(f"{statement} {_PLAIN}", bound)
         try:
             return pa.ipc.open_stream(body).read_all()

@@ -16,6 +16,7 @@ import polars as pl
 import pyarrow as pa
 
 from gateway.query import Key, Query
+from tapehouse.clock import DAY
 from tapehouse.model import Kind
 
 
@@ -36,6 +37,11 @@ class Page:
     """Whether nothing of the span is behind these rows."""
     oldest_ns: int | None = None
     """`oldest` once the rows were read; None where it cannot matter."""
+
+
+def stays_from(now: int) -> int:
+    """From when on rows never leave the hot store: today's and the day before's, however few days are kept."""
+    return now // DAY * DAY - DAY
 
 
 class Store(Protocol):

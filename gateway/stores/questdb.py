@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from gateway import arrow
 from gateway.query import Key, Query
-from gateway.stores.contract import Held, Page
-from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, now_ns, parse_ns
+from gateway.stores.contract import Held, Page, stays_from
+from tapehouse.clock import INTERVALS, MAX_TS, Interval, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.questdb import QuestReader, bar_source, made_of
 from tapehouse.questexport import QuestExport, written
@@ -71,7 +71,7 @@ class QuestStore:
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key; a timestamp is never cut."""
         kind = query.rows_kind
-        names = _names(query)
+        names = query.read_names
         wanted = arrow.schema(kind.name, names)
         first = start_ns if after is None else max(start_ns, int(after[0]))
         while True:
@@ -170,7 +170,7 @@ class QuestStore:
         if query.kind == "bars":
             assert query.interval is not None
             return written(*_bars(query, INTERVALS[query.interval], start_ns, end_ns))
-        return written(*self._rows(query, _names(query), start_ns, end_ns))
+        return written(*self._rows(query, query.read_names, start_ns, end_ns))
 
     def _rows(
         self, query: Query, names: Sequence[str], start_ns: int, end_ns: int, descending: bool = False
@@ -186,8 +186,7 @@ class QuestStore:
         )
 
     def _oldest(self, kind: Kind, start_ns: int) -> int | None:
-        # Today and the day before stay, however few days are kept.
-        return None if start_ns >= now_ns() // DAY * DAY - DAY else self.oldest(kind)
+        return None if start_ns >= stays_from(now_ns()) else self.oldest(kind)
 
     def _fetch(self, statement: str, bound: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         # The one used last is the likeliest to know the statement.
@@ -209,12 +208,6 @@ def listed(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
         orient="row",
     )
     return frame.with_columns(pl.col("first", "last").cast(TIME))
-
-
-def _names(query: Query) -> tuple[str, ...]:
-    """The columns to be read: those of the query and of the key."""
-    kind = query.rows_kind
-    return tuple(name for name in kind.names if name in query.names or name in kind.key)
 
 
 def _of(kind: Kind, venue: str, symbols: Sequence[str]) -> tuple[str, Bound]:
