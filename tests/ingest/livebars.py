@@ -119,7 +119,10 @@ def _differing(settings: Settings, frame: Frame) -> list[str]:
     (venue, symbol) = frame.keys[0]
     with QuestReader(settings.questdb) as reader:
         wait_queryable(reader, {"trades"})
-        clock = reader.fetch("SELECT cast(max(ts_event) AS long) FROM trades WHERE venue = %s", [venue])[0][0]
+        newest = reader.fetch("SELECT cast(max(ts_event) AS long) FROM trades WHERE venue = %s", [venue])
+    if not newest or newest[0][0] is None:  # bars may be made before the writer's first commit of the venue
+        return list(NAMES)
+    clock = newest[0][0]
     found = []
     for at, name in enumerate(NAMES):
         # The venue's clock goes on while we wait: the oldest bars may have left the ring.
