@@ -29,6 +29,7 @@ _PLAIN = {
     "flag": pa.bool_(),
     "decimal": pa.decimal128(38, 18),
 }
+_NONE: Mapping[str, str] = {}
 _NUMBERS = {pa.timestamp("ns", "UTC"): np.int64, pa.int64(): np.int64, pa.float64(): np.float64}
 
 
@@ -38,18 +39,34 @@ def schema(kind: str, names: tuple[str, ...]) -> pa.Schema:
     return pa.schema([(name, _PLAIN[KINDS[kind].column(name).type]) for name in names])
 
 
-def conformed(table: pa.Table, wanted: pa.Schema, store: str) -> pa.RecordBatch:
-    """A store's rows in one batch of the schema. Raises ConnectError where it has other columns or types."""
-    if table.schema.names != wanted.names:
-        raise ConnectError(f"{store}: expected columns {wanted.names}, was {table.schema.names}")
+def conformed(
+    table: pa.Table, wanted: pa.Schema, store: str, same: Mapping[str, str] = _NONE
+) -> pa.RecordBatch:
+    """A store's rows in one batch of the schema; `same` are the columns that it was not asked for, by name.
+
+    Raises ConnectError where it has other columns or types.
+    """
+    names = [name for name in wanted.names if name not in same]
+    if table.schema.names != names:
+        raise ConnectError(f"{store}: expected columns {names}, was {table.schema.names}")
     batch = table.combine_chunks().to_batches()
     if not batch:
         return empty(wanted)
     arrays = [
-        array if array.type == field.type else array.cast(field.type)
-        for array, field in zip(batch[0].columns, wanted, strict=True)
+        _repeated(same[field.name], field.type, table.num_rows)
+        if field.name in same
+        else _cast(batch[0].column(field.name), field.type)
+        for field in wanted
     ]
     return pa.RecordBatch.from_arrays(arrays, schema=wanted)
+
+
+def _cast(array: pa.Array, wanted: pa.DataType) -> pa.Array:
+    return array if array.type == wanted else array.cast(wanted)
+
+
+def _repeated(value: str, wanted: pa.DataType, rows: int) -> pa.Array:
+    return pa.repeat(pa.scalar(value, wanted), rows)
 
 
 def as_batch(frame: pl.DataFrame, wanted: pa.Schema) -> pa.RecordBatch:
@@ -63,27 +80,29 @@ def as_batch(frame: pl.DataFrame, wanted: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=wanted)
 
 
-def in_order(batch: pa.RecordBatch, kind: Kind) -> pa.RecordBatch:
-    """The rows, which are in order of time, in order of the whole key."""
-    if batch.num_rows < 2 or _is_in_order(batch, kind):
+def in_order(batch: pa.RecordBatch, kind: Kind, same: Mapping[str, str] = _NONE) -> pa.RecordBatch:
+    """The rows, which are in order of time, in order of the whole key; the columns in `same` have one value."""
+    if batch.num_rows < 2 or _is_in_order(batch, kind, same):
         return batch
     order = pc.sort_indices(batch, sort_keys=[(name, "ascending") for name in kind.key])
     return batch.take(order)
 
 
-def _is_in_order(batch: pa.RecordBatch, kind: Kind) -> bool:
+def _is_in_order(batch: pa.RecordBatch, kind: Kind, same: Mapping[str, str]) -> bool:
     times = times_of(batch, kind)
     tied = times[1:] == times[:-1]
     if not tied.any():
         return True
     for name in kind.key[1:]:
+        if name in same:
+            continue
         column = batch.column(name)
         if name in ("venue", "symbol", "kind"):
             if pc.count_distinct(column).as_py() == 1:
                 continue
             return False
         values = column.to_numpy(zero_copy_only=False)
-        if (values[1:][tied] < values[:-1][tied]).any():
+        if (tied & (values[1:] < values[:-1])).any():
             return False
         tied &= values[1:] == values[:-1]
         if not tied.any():
@@ -124,17 +143,14 @@ def empty(wanted: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([pa.array([], field.type) for field in wanted], schema=wanted)
 
 
-def of_rows(
-    rows: Sequence[Sequence[Any]], wanted: pa.Schema, constant: Mapping[str, str] | None = None
-) -> pa.RecordBatch:
-    """Rows in the order of the schema, times as ns, as one batch; columns in `constant` are not in the rows."""
-    given = constant or {}
-    rest = [field for field in wanted if field.name not in given]
+def of_rows(rows: Sequence[Sequence[Any]], wanted: pa.Schema, same: Mapping[str, str]) -> pa.RecordBatch:
+    """Rows in the order of the schema, times as ns, as one batch; the columns in `same` are not in the rows."""
+    rest = [field for field in wanted if field.name not in same]
     columns = dict(zip((field.name for field in rest), zip(*rows, strict=True), strict=True)) if rows else {}
     arrays = []
     for field in wanted:
-        if field.name in given:
-            arrays.append(pa.array([given[field.name]] * len(rows), field.type))
+        if field.name in same:
+            arrays.append(_repeated(same[field.name], field.type, len(rows)))
         elif field.type in _NUMBERS:
             # Twice as quick as Arrow's own way from Python's numbers.
             numbers = np.array(columns.get(field.name, ()), _NUMBERS[field.type])

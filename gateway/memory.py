@@ -6,9 +6,10 @@ import ctypes
 
 import pyarrow as pa
 
-_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Of glibc's mallopt."""
-_LARGE = 2**20
+_KEPT, _LARGE = 2**25, 2**23
+"""In bytes: of what is freed so much is kept, for the next page; what is larger than a page is given back at once."""
 
 
 def give_back() -> None:
@@ -19,5 +20,6 @@ def give_back() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
+        libc.mallopt(_TRIM_THRESHOLD, _KEPT)
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_ARENA_MAX, 2)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from gateway.ahead import Ahead
 from gateway.coverage import Coverage, CoverageReader
 from gateway.plan import Side
 from gateway.stores.contract import Store
@@ -19,10 +20,17 @@ class Owners:
 
     def __init__(self, stores: Mapping[Side, Store], ledger: ClickHouseClient) -> None:
         self.stores = stores
+        self.ahead = {side: Ahead(store.name) for side, store in stores.items()}
         self.coverage = Coverage()
         self._reader = CoverageReader(stores["hot"], ledger)
         self._marks: Mapping[str, Any] | None = None
         self._reading = threading.Lock()
+
+    def close(self) -> None:
+        """Close the stores' connections."""
+        for side, store in self.stores.items():
+            self.ahead[side].close()
+            store.close()
 
     def refresh(self, marks: Mapping[str, Any] | None = None) -> None:
         """Read it anew; `marks` are those of the shared state, or of the last time.

@@ -117,6 +117,19 @@ class Query:
         return tuple(name for name in kind.names if name in self.names or name in kind.key)
 
     @property
+    def same(self) -> dict[str, str]:
+        """The columns that have the same value in all rows, by name."""
+        if self.kind == "account_trades":
+            return {}
+        venue = {"venue": self.venue} if self.venue else {}
+        return venue | ({"symbol": self.symbols[0]} if len(self.symbols) == 1 else {})
+
+    @property
+    def fetched_names(self) -> tuple[str, ...]:
+        """Those of `read_names` that differ from row to row: texts of one value would be most of a store's work."""
+        return tuple(name for name in self.read_names if name not in self.same)
+
+    @property
     def accounts(self) -> tuple[int, ...]:
         """The accounts of a query for account trades."""
         return tuple(map(_account, self.symbols))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gateway.ahead import Ahead
 from gateway.owners import Owners
 from gateway.plan import STORES, Segment, Side, cut, plan, until
 from gateway.query import Query
@@ -52,6 +53,10 @@ class Reading:
     def store(self, side: Side) -> Store:
         """The store of a segment."""
         return self._owners.stores[side]
+
+    def ahead(self, side: Side) -> Ahead:
+        """The threads that read ahead from it."""
+        return self._owners.ahead[side]
 
     def of(self, query: Query) -> Reading:
         """Of another query."""

@@ -50,8 +50,7 @@ class Surface:
 
     def close(self) -> None:
         """Close all connections."""
-        for store in self._stores.values():
-            store.close()
+        self._owners.close()
         self._ledger.close()
 
     def refresh(self, marks: Mapping[str, Any] | None = None) -> None:

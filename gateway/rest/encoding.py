@@ -11,10 +11,13 @@ _GZIP_LEVEL, _ZSTD_LEVEL = 1, 1
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
+Bytes = bytes | memoryview
+
+
 class Packer(Protocol):
     """A content encoding under way."""
 
-    def pack(self, data: bytes) -> bytes:
+    def pack(self, data: Bytes) -> Bytes:
         """The encoded form of all of `data`, up to its last byte."""
 
     def finish(self) -> bytes:
@@ -24,7 +27,7 @@ class Packer(Protocol):
 class Plain:
     """No encoding."""
 
-    def pack(self, data: bytes) -> bytes:
+    def pack(self, data: Bytes) -> Bytes:
         """The data."""
         return data
 
@@ -39,7 +42,7 @@ class Gzip:
     def __init__(self) -> None:
         self._stream = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
 
-    def pack(self, data: bytes) -> bytes:
+    def pack(self, data: Bytes) -> Bytes:
         """Encoded up to its last byte."""
         return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
 
@@ -54,7 +57,7 @@ class Zstd:
     def __init__(self) -> None:
         self._stream = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
 
-    def pack(self, data: bytes) -> bytes:
+    def pack(self, data: Bytes) -> Bytes:
         """Encoded up to its last byte."""
         return self._stream.compress(data) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
 

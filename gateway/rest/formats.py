@@ -24,6 +24,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from gateway.arrow import empty
+from gateway.rest.encoding import Bytes
 from gateway.rest.problems import encoded
 
 Segments = Sequence[Mapping[str, Any]]
@@ -37,7 +38,7 @@ class Encoder(Protocol):
     def begin(self) -> bytes:
         """What comes before the first batch."""
 
-    def batch(self, batch: pa.RecordBatch) -> bytes:
+    def batch(self, batch: pa.RecordBatch) -> Bytes:
         """The rows of a batch of the schema."""
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
@@ -114,9 +115,9 @@ class Arrow:
         """The schema."""
         return bytes(self._schema.serialize())
 
-    def batch(self, batch: pa.RecordBatch) -> bytes:
+    def batch(self, batch: pa.RecordBatch) -> Bytes:
         """One message."""
-        return bytes(batch.serialize())
+        return memoryview(batch.serialize())
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
         """A batch without rows that carries the segments, and the mark of the end."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from gateway.rest.encoding import packer
+from gateway.rest.encoding import Bytes, packer
 from gateway.rest.formats import ENCODERS
 from gateway.rest.problems import Problem
 from gateway.rest.readers import Readers, Side
@@ -46,23 +46,24 @@ class Pieces:
         self._least = _PAGE if format_name == "json" else _PIECE
         self._begun = False
         self._made = 0
-        self._working: Future[tuple[bytes, bool]] | None = None
+        self._working: Future[tuple[Bytes, bool]] | None = None
 
-    async def first(self) -> tuple[bytes, bool]:
+    async def first(self) -> tuple[Bytes, bool]:
         """The first piece, and whether it is the last: of JSON the whole page where it is not too large."""
         limits = self._readers.limits
         with self._readers.turn(self.rows.next_store):
             piece, last = await self._next(limits.first_s)
+            pieces = [piece]
             while not last and self._made < self._least:
-                more, last = await self._next(limits.first_s)
-                piece += more
-        return piece, last
+                piece, last = await self._next(limits.first_s)
+                pieces.append(piece)
+        return _joined(pieces), last
 
-    async def next(self) -> tuple[bytes, bool]:
+    async def next(self) -> tuple[Bytes, bool]:
         """The next piece, and whether it is the last."""
         return await self._next(self._readers.limits.piece_s)
 
-    def broken(self, problem: Problem) -> bytes:
+    def broken(self, problem: Problem) -> Bytes:
         """What tells that it broke off."""
         return self._packer.pack(self._encoder.broken(problem.document))
 
@@ -73,13 +74,14 @@ class Pieces:
         else:
             self._working.add_done_callback(lambda _: self.rows.close())
 
-    async def _next(self, within_s: float) -> tuple[bytes, bool]:
+    async def _next(self, within_s: float) -> tuple[Bytes, bool]:
         self._working = self._readers.submit(self.rows.next_store, self._piece, first=not self._begun)
         return await self._readers.heard(self._working, within_s)
 
-    def _piece(self) -> tuple[bytes, bool]:
+    def _piece(self) -> tuple[Bytes, bool]:
         """Some batches, none that another store is waited for; in a thread."""
-        store, parts, begin = self.rows.next_store, [], self._made
+        store, begin = self.rows.next_store, self._made
+        parts: list[Bytes] = []
         if not self._begun:
             self._begun = True
             parts.append(self._encoder.begin())
@@ -88,7 +90,13 @@ class Pieces:
                 batch = next(self.rows)
             except StopIteration:
                 parts.append(self._encoder.end(self.rows.segments, self.rows.cursor))
-                return self._packer.pack(b"".join(parts)) + self._packer.finish(), True
+                return _joined([self._packer.pack(_joined(parts)), self._packer.finish()]), True
             parts.append(self._encoder.batch(batch))
             self._made += len(parts[-1])
-        return self._packer.pack(b"".join(parts)), False
+        return self._packer.pack(_joined(parts)), False
+
+
+def _joined(parts: list[Bytes]) -> Bytes:
+    """All of them, not copied where there is one."""
+    filled = [part for part in parts if part]
+    return filled[0] if len(filled) == 1 else b"".join(filled)

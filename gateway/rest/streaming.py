@@ -12,13 +12,14 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.rest.encoding import Bytes
 from gateway.rest.pieces import Pieces
 from gateway.rest.problems import Problem, defect, problem_of
 from gateway.rest.readers import Readers
 from tapehouse.errors import TapehouseError
 
 _log = structlog.get_logger()
-_SLICE = 2**16
+_SLICE = 2**18
 _HEADER_MOST = 2**13
 """Longer headers many clients refuse: the segments are in the body then, alone."""
 
@@ -69,7 +70,7 @@ class AnswerResponse(Response):
         except Exception as error:  # noqa: BLE001 - whatever it is, the client is told that it is a defect
             await defect(error).response()(scope, receive, send)
 
-    async def _start(self, send: Send, piece: bytes, last: bool) -> None:
+    async def _start(self, send: Send, piece: Bytes, last: bool) -> None:
         segments = json.dumps([_planned(segment, last) for segment in self._pieces.rows.segments])
         if len(segments) <= _HEADER_MOST:
             self.headers["tapehouse-segments"] = segments
@@ -79,10 +80,10 @@ class AnswerResponse(Response):
         if last:
             await send({"type": "http.response.body", "body": piece})
 
-    async def _stream(self, send: Send, piece: bytes) -> None:
+    async def _stream(self, send: Send, piece: Bytes) -> None:
         """Send the pieces; on return without the body's end the server cuts the connection."""
         last = False
-        ahead: asyncio.Future[tuple[bytes, bool]] | None = None
+        ahead: asyncio.Future[tuple[Bytes, bool]] | None = None
         self._hold(len(piece))
         try:
             while not last:
@@ -118,7 +119,7 @@ def _planned(segment: Mapping[str, Any], known: bool) -> dict[str, Any]:
     return {name: value for name, value in segment.items() if known or name not in ("rows", "ms")}
 
 
-async def _push(send: Send, piece: bytes) -> None:
+async def _push(send: Send, piece: Bytes) -> None:
     """Send a piece in slices: each waits until the client has taken most of those before."""
     view = memoryview(piece)
     for begin in range(0, len(view), _SLICE):

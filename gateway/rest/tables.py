@@ -42,7 +42,7 @@ class Wanted:
         }
         if self.encoding and len(body) >= _WORTH:
             stream = packer(self.encoding)
-            body = stream.pack(body) + stream.finish()
+            body = b"".join([stream.pack(body), stream.finish()])
             headers = {**headers, "content-encoding": self.encoding}
         return Response(body, headers=dict(headers))
 

@@ -84,22 +84,21 @@ class ClickStore:
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key."""
         kind = query.rows_kind
-        names = query.read_names
-        wanted = arrow.schema(kind.name, names)
-        statement, bound = _rows(query, kind, names, start_ns, end_ns, after)
+        wanted = arrow.schema(kind.name, query.read_names)
+        statement, bound = _rows(query, kind, start_ns, end_ns, after)
         by_code = "seq_code" in statement
         # Of its last timestamp none is used then: so there are as many as are wanted even so.
         most += _TIES if by_code else 0
         while True:
             table = self._table(f"{statement} LIMIT {{most:UInt64}}", {**bound, "most": most})
-            batch = arrow.conformed(table, wanted, self.name)
+            batch = arrow.conformed(table, wanted, self.name, query.same)
             ended = batch.num_rows < most
             if by_code and not ended:
                 # There may be rows of its last timestamp with lower seqs that are not here.
                 times = arrow.times_of(batch, kind)
                 batch = batch.slice(0, int(np.searchsorted(times, times[-1])))
             if ended or batch.num_rows:
-                return Page(arrow.in_order(batch, kind) if by_code else batch, ended)
+                return Page(arrow.in_order(batch, kind, query.same) if by_code else batch, ended)
             most *= 2
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
@@ -164,7 +163,7 @@ class ClickStore:
         if query.kind == "bars":
             statement, bound = _bars(query, start_ns, end_ns)
         else:
-            statement, bound = _rows(query, query.rows_kind, query.read_names, start_ns, end_ns, None)
+            statement, bound = _rows(query, query.rows_kind, start_ns, end_ns, None)
         set_to = ", ".join(f"param_{name} = {value!r}" for name, value in bound.items())
         return f"SET {set_to}; {' '.join(statement.split())}"
 
@@ -202,9 +201,7 @@ def _of(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
     return " AND ".join(where), bound
 
 
-def _rows(
-    query: Query, kind: Kind, names: Sequence[str], start_ns: int, end_ns: int, after: Key | None
-) -> tuple[str, Bound]:
+def _rows(query: Query, kind: Kind, start_ns: int, end_ns: int, after: Key | None) -> tuple[str, Bound]:
     first = start_ns if after is None else max(start_ns, int(after[0]))
     where, bound = _of(query, first, end_ns)
     if after is not None:
@@ -219,7 +216,7 @@ def _rows(
     fixed = {"venue": bool(query.venue), "symbol": "name" in bound, "account_id": "name" in bound}
     stored = _SORTED_BY if kind is TRADES and "name" in bound else {}
     order = ", ".join(stored.get(name, name) for name in kind.key if not fixed.get(name))
-    return f"SELECT {', '.join(names)} FROM {kind.name} WHERE {where} ORDER BY {order}", bound
+    return f"SELECT {', '.join(query.fetched_names)} FROM {kind.name} WHERE {where} ORDER BY {order}", bound
 
 
 def _bars(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:

@@ -71,20 +71,19 @@ class QuestStore:
     def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
         """The first rows of a span behind a key; a timestamp is never cut."""
         kind = query.rows_kind
-        names = query.read_names
-        wanted = arrow.schema(kind.name, names)
+        wanted = arrow.schema(kind.name, query.read_names)
         first = start_ns if after is None else max(start_ns, int(after[0]))
         while True:
-            statement, bound = self._rows(query, names, first, end_ns)
+            statement, bound = self._rows(query, query.fetched_names, first, end_ns)
             # Of its last timestamp none is used: so there are as many as are wanted even so.
             table = self._export.table(f"{statement} LIMIT %s", [*bound, most + _TIES])
-            batch = arrow.conformed(table, wanted, self.name)
+            batch = arrow.conformed(table, wanted, self.name, query.same)
             ended = batch.num_rows < most + _TIES
             if not ended:
                 # The last timestamp may have more rows than are here.
                 times = arrow.times_of(batch, kind)
                 batch = batch.slice(0, int(np.searchsorted(times, times[-1])))
-            batch = arrow.behind(arrow.in_order(batch, kind), kind, after)
+            batch = arrow.behind(arrow.in_order(batch, kind, query.same), kind, after)
             if ended or batch.num_rows:
                 return Page(batch, ended, self._oldest(kind, start_ns))
             most *= 2
@@ -95,11 +94,9 @@ class QuestStore:
         interval, wanted = INTERVALS[query.interval], arrow.schema(BARS.name, BARS.names)
         statement, bound = _bars(query, interval, start_ns, end_ns)
         if (end_ns - start_ns) // interval.length * len(query.symbols) <= _FEW_BARS:
-            # What is the same in every row is not asked for.
-            same = {"venue": query.venue} | ({"symbol": query.symbols[0]} if len(query.symbols) == 1 else {})
-            rest = ", ".join(name for name in BARS.names[1:] if name not in same)
+            rest = ", ".join(name for name in BARS.names[1:] if name not in query.same)
             rows = self._fetch(f"SELECT cast(ts AS long), {rest} FROM ({statement})", bound)
-            batch = arrow.of_rows(rows, wanted, same)
+            batch = arrow.of_rows(rows, wanted, query.same)
         else:
             batch = arrow.conformed(self._export.table(statement, bound), wanted, self.name)
         if len(query.symbols) > 1:
@@ -170,7 +167,7 @@ class QuestStore:
         if query.kind == "bars":
             assert query.interval is not None
             return written(*_bars(query, INTERVALS[query.interval], start_ns, end_ns))
-        return written(*self._rows(query, query.read_names, start_ns, end_ns))
+        return written(*self._rows(query, query.fetched_names, start_ns, end_ns))
 
     def _rows(
         self, query: Query, names: Sequence[str], start_ns: int, end_ns: int, descending: bool = False

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway import barpieces, rows
+from gateway import ahead, barpieces
 from gateway.answer import Answer
 from gateway.cursor import read_cursor
 from gateway.query import Query
@@ -36,7 +36,7 @@ _HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in (("_FIRST_ROWS", 3), ("_MOST_ROWS", 40), ("_WHOLE_ROWS", 5)):
-        monkeypatch.setattr(rows, name, size)
+        monkeypatch.setattr(ahead, name, size)
     for name, size in (("_FIRST_BARS", 30), ("_MOST_BARS", 400)):
         monkeypatch.setattr(barpieces, name, size)
 

@@ -16,7 +16,7 @@ import pytest
 
 from analytics.mirror import Mirror, Progress
 from analytics.retention import Retention
-from gateway import rows as pages
+from gateway import ahead as pages
 from gateway.answer import Answer
 from gateway.coverage import ColdDay, Coverage
 from gateway.owners import Owners
