@@ -1,4 +1,4 @@
-"""What a process that passes large answers on does about memory: give it back."""
+"""What a process that passes large answers on does about memory: keep little of it, and give back the rest."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pyarrow as pa
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Of glibc's mallopt."""
 _KEPT, _LARGE = 2**25, 2**23
-"""In bytes: of what is freed so much is kept, for the next page; what is larger than a page is given back at once."""
+"""In bytes: so much of what is freed is kept for the next page, but nothing that is larger than most columns are."""
 
 
-def give_back() -> None:
-    """Have freed pages of answers go back to the system at once, instead of to one of many heaps.
+def keep_little() -> None:
+    """Have freed pages of answers be used again or go back to the system, instead of to one of many heaps.
 
     Without it a few large answers leave hundreds of megabytes behind. Nothing where there is no glibc.
     """
@@ -23,3 +23,10 @@ def give_back() -> None:
         libc.mallopt(_TRIM_THRESHOLD, _KEPT)
         libc.mallopt(_MMAP_THRESHOLD, _LARGE)
         libc.mallopt(_ARENA_MAX, 2)
+
+
+def give_back() -> None:
+    """Give what is free in the middle of the heaps back to the system: 1 to 30 ms, the longer the more there is."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -14,7 +14,7 @@ import uvicorn
 from nats.errors import Error as NatsError
 
 from gateway.lastprices import LastPrices
-from gateway.memory import give_back
+from gateway.memory import give_back, keep_little
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.readers import Limits, Readers
@@ -52,7 +52,7 @@ class Gateway:
 
     async def run(self) -> None:
         """Serve until cancelled. Raises StackError where the port is taken."""
-        give_back()
+        keep_little()
         with listening(self._settings.gateway, self._limits.idle_s) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(Surface, self._settings)
@@ -70,7 +70,7 @@ class Gateway:
                 await asyncio.to_thread(surface.close)
 
     async def _refresh(self, surface: Surface, url: str) -> None:
-        """Keep up with who owns which day, and with how the stores are."""
+        """Keep up with who owns which day, with how the stores are, and with memory that answers have left."""
         while True:
             began = time.monotonic()
             standing = {}
@@ -82,6 +82,7 @@ class Gateway:
             except NatsError as reason:
                 standing["nats"] = f"no answer: {reason!r}"
             standing |= await asyncio.to_thread(surface.health)
+            await asyncio.to_thread(give_back)
             self._tell(standing, url)
             await asyncio.sleep(max(0, began + _REFRESH_S - time.monotonic()))
 
