@@ -16,6 +16,7 @@ from gateway.rest.negotiation import MEDIA, content_type, encoding_of, format_of
 from gateway.rest.parameters import Asked, of_kind, query_of
 from gateway.rest.pieces import Pieces
 from gateway.rest.problems import AWAY, BUSY, NOT_ACCEPTABLE, REFUSED, TIME_OUT, USAGE
+from gateway.rest.routes import routes
 from gateway.rest.streaming import AnswerResponse
 
 _FORMATS = tuple(MEDIA)
@@ -34,7 +35,7 @@ _RELEASE = "1"
 
 def router(backend: Backend) -> APIRouter:
     """The endpoints, one a kind."""
-    made = APIRouter(prefix="/v1", tags=["rows"])
+    made = routes("/v1", "rows")
     for kind in SERVED:
         made.add_api_route(
             f"/{kind}",

@@ -231,8 +231,7 @@ def _readable(batch: pa.RecordBatch, *, lists_as_text: bool = False) -> pl.DataF
         elif lists_as_text and pa.types.is_list(field.type):
             texts = column.list.eval(pl.element().cast(pl.String)).list.join(",")
             changed.append(pl.concat_str(pl.lit("["), texts, pl.lit("]")).alias(field.name))
-    frame = pl.from_arrow(batch)
-    assert isinstance(frame, pl.DataFrame)
+    frame = pl.DataFrame(batch)
     return frame.with_columns(changed) if changed else frame
 
 

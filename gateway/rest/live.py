@@ -16,6 +16,7 @@ from gateway.rest import documentation
 from gateway.rest.backend import Backend
 from gateway.rest.parameters import LATEST, RANKED, RANKED_MOST, RANKINGS, Asked
 from gateway.rest.problems import AWAY, BUSY, NOT_ACCEPTABLE, REFUSED, TIME_OUT, USAGE
+from gateway.rest.routes import routes
 from gateway.rest.tables import FORMATS, Wanted
 from tapehouse.clock import SECOND
 from tapehouse.errors import UsageError
@@ -41,7 +42,7 @@ _NUMBER = {"type": ["number", "null"]}
 
 def router(backend: Backend) -> APIRouter:
     """The endpoints."""
-    made = APIRouter(prefix="/v1", tags=["live"])
+    made = routes("/v1", "live")
     latest = _Latest(backend)
     made.add_api_route(
         "/latest",

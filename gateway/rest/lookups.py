@@ -11,6 +11,7 @@ from gateway.rest import documentation
 from gateway.rest.backend import Backend
 from gateway.rest.parameters import BOOK, CATALOG, DEPTH, DEPTH_MOST, EXPLAINED, FEATURES, Asked, query_of
 from gateway.rest.problems import AWAY, BUSY, NOT_ACCEPTABLE, REFUSED, TIME_OUT, USAGE, encoded
+from gateway.rest.routes import routes
 from gateway.rest.tables import FORMATS, Wanted
 from tapehouse.clock import now_ns, parse_ns
 
@@ -42,7 +43,7 @@ _CATALOG = {
 
 def router(backend: Backend) -> APIRouter:
     """The endpoints."""
-    made = APIRouter(prefix="/v1", tags=["lookups"])
+    made = routes("/v1", "lookups")
     surface, readers = backend.surface, backend.readers
 
     async def features(request: Request) -> Response:
