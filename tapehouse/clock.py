@@ -25,6 +25,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 WEEK = 7 * DAY
+_EPOCH = datetime(1970, 1, 1)
 # 1970-01-01 was a Thursday; the Monday before it is the origin of weeks.
 _FIRST_MONDAY = -3 * DAY
 MAX_TS = 9_214_646_400_000_000_000
@@ -181,7 +182,7 @@ def _within(ns: int, text: str) -> int:
 def iso(ts_ns: int) -> str:
     """ns UTC as ISO 8601 with as many fraction digits as it needs (0, 3, 6 or 9)."""
     seconds, fraction = divmod(ts_ns, SECOND)
-    text = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%S")
+    text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     if fraction == 0:
         return text + "Z"
     for digits, unit in ((3, MILLISECOND), (6, MICROSECOND), (9, 1)):

@@ -71,6 +71,7 @@ class AnswerResponse(Response):
             await defect(error).response()(scope, receive, send)
 
     async def _start(self, send: Send, piece: Bytes, last: bool) -> None:
+        # A header is ASCII.
         segments = json.dumps([_planned(segment, last) for segment in self._pieces.rows.segments])
         if len(segments) <= _HEADER_MOST:
             self.headers["tapehouse-segments"] = segments
