@@ -18,7 +18,7 @@ from tapehouse.clock import SECOND
 
 _FIRST_ROWS = 4_096
 _WHOLE_ROWS = 16_384
-_MOST_ROWS = 131_072
+_MOST_ROWS = 98_304
 _PAGE_BYTES = 10 * 2**20
 _GROWTH = 16
 _ROOM = 2

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 """Of glibc's mallopt."""
-_KEPT, _LARGE = 2**25, 2**23
+_KEPT, _LARGE = 2**24, 2**22
 """In bytes: so much of what is freed is kept for the next page, but nothing that is larger than most columns are."""
 
 

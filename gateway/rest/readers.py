@@ -27,7 +27,7 @@ class Limits:
     """Under way, those of clients that take their time included."""
     threads: int = 4
     """For the first rows of each of the stores, for the further ones, and for what may need both."""
-    waiting: int = 128
+    waiting: int = 256
     """Answers that wait for the first rows of one store."""
     first_s: float = 30
     """Until the first rows."""
