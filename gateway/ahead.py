@@ -24,7 +24,9 @@ _GROWTH = 16
 _ROOM = 2
 """A window may hold as many times the rows that it is meant to, and is still read at once."""
 _WIDENING = 16
+"""A window is as many times wider than the rows before it took, at most."""
 _FIRST_WINDOWS = 4
+"""And at first no more than such a part of what is left, for a few rows say little of the rest."""
 _SLOW_S = 0.5
 """Who takes longer than this for a page is given smaller ones: many such readers must not fill the memory."""
 _SIDE_BY_SIDE = 2
@@ -90,7 +92,6 @@ class _Windows:
         """Have the next ones hold about `rows`, where `found` were in a span."""
         widest = _WIDENING * span_ns
         if self.width is None:
-            # A few rows say little of the rest.
             widest = min(widest, (self._end - self._begin) // _FIRST_WINDOWS)
         self.width = max(min(span_ns * rows // found, widest) if found else widest, SECOND)
 
