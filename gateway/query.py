@@ -127,7 +127,8 @@ class Query:
     @property
     def fetched_names(self) -> tuple[str, ...]:
         """Those of `read_names` that differ from row to row: texts of one value would be most of a store's work."""
-        return tuple(name for name in self.read_names if name not in self.same)
+        same = self.same
+        return tuple(name for name in self.read_names if name not in same)
 
     @property
     def accounts(self) -> tuple[int, ...]:

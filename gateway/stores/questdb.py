@@ -94,9 +94,10 @@ class QuestStore:
         interval, wanted = INTERVALS[query.interval], arrow.schema(BARS.name, BARS.names)
         statement, bound = _bars(query, interval, start_ns, end_ns)
         if (end_ns - start_ns) // interval.length * len(query.symbols) <= _FEW_BARS:
-            rest = ", ".join(name for name in BARS.names[1:] if name not in query.same)
+            same = query.same
+            rest = ", ".join(name for name in BARS.names[1:] if name not in same)
             rows = self._fetch(f"SELECT cast(ts AS long), {rest} FROM ({statement})", bound)
-            batch = arrow.of_rows(rows, wanted, query.same)
+            batch = arrow.of_rows(rows, wanted, same)
         else:
             batch = arrow.conformed(self._export.table(statement, bound), wanted, self.name)
         if len(query.symbols) > 1:
