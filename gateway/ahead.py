@@ -135,8 +135,8 @@ def pages(
             else:
                 left -= found
             if not page.ended:
-                assert after is not None
-                begin, last = _first_ns(page.batch, query), int(after[0])
+                times = arrow.times_of(page.batch, query.rows_kind)
+                begin, last = int(times[0]), int(times[-1])
                 if coming:
                     coming.appendleft((last, end, None))
                 else:
@@ -158,10 +158,6 @@ def _is_room(coming: deque[_Coming], side_by_side: int) -> bool:
 def _page(store: Store, query: Query, begin: int, end: int, after: Key | None, most: int) -> Page:
     is_behind = after is not None and begin <= int(after[0])
     return store.read(query, begin, end, after if is_behind else None, most)
-
-
-def _first_ns(batch: pa.RecordBatch, query: Query) -> int:
-    return int(arrow.key_of(batch, query.rows_kind, 0)[0])
 
 
 def _next_rows(rows: int, batch: pa.RecordBatch, is_slow: bool) -> int:
