@@ -12,7 +12,7 @@ demo: setup
 	@exec .venv/bin/tapehouse up $(ARGS)
 
 test: setup
-	.venv/bin/pytest $(ARGS)
+	.venv/bin/pytest -n 2 --no-loadscope-reorder $(ARGS)
 
 # About 40 minutes: 20 kills of each part, 5 pauses and 5 cuts, then many faults in one run.
 drill: setup

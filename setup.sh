@@ -42,7 +42,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$made" ]; then
     .venv/bin/python -m pip install --quiet --require-hashes --requirement constraints.txt
     .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
     # Else the first start would: it takes some seconds.
-    .venv/bin/python -c "from ingest.barmaker import compile_all; compile_all()"
+    .venv/bin/python -c "from ingest.barmaker.maker import compile_all; compile_all()"
     printf '%s' "$made" >"$stamp"
 fi
 if [ ! -f "$JAR" ]; then

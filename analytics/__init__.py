@@ -1,1 +1,1 @@
-"""The cold side: mirror, proof, ledger, ownership, retention."""
+"""Copies closed days from QuestDB to ClickHouse: mirror, proof, ledger, ownership, retention."""

@@ -13,6 +13,7 @@ from typing import Any
 
 NAMES = (
     "ingest",
+    "unsorted_file",
     "visible_latency",
     "frame_latency",
     "views",
@@ -25,6 +26,7 @@ NAMES = (
     "gateway_small",
     "gateway_large",
     "gateway_latest",
+    "idle",
     "help",
 )
 RESULTS = Path(__file__).with_name("RESULTS.md")

@@ -1,8 +1,8 @@
-"""All features of a candle, live and over a span, beside the TA-Lib functions of those that it has.
+"""All features of a bar, live and over a span, against the TA-Lib functions of those that TA-Lib has.
 
-us a closed candle live: one call for the newest bar over its day (1-minute bars at noon, 15-second bars at the
-day's end) and the 512 before it; and us a candle over 20,000 bars. The peer computes less: 28 calls that
-give 33 of the 44, live over the same 513 bars. Ours and the peer take turns; all are medians of the turns' means,
+`live`: us for one closed bar, one call for the newest bar with its UTC day (1-minute bars at noon, 15-second bars at
+the end of the day) and the 512 bars before. `span`: us a bar over 20,000 bars. The peer computes less: 28 calls for 33
+of the 44 features, live over the same 513 bars. Ours and the peer take turns; figures are medians of the turns' means,
 and `ratio` is the worse of the two.
 """
 
@@ -18,9 +18,9 @@ import talib
 from numpy.typing import NDArray
 
 from tapehouse.clock import DAY, INTERVALS, MINUTE, SECOND
-from tapehouse.features import FEATURES, WARM_UP, compute
+from tapehouse.features.candle import FEATURES, WARM_UP, compute
 
-# Turns of about a millisecond: few are cut in two by other work on the machine.
+# Turns of about a millisecond: other work on the machine interrupts few of them.
 _TURNS = 101
 _CALLS = 40
 _SPAN = 20_000
@@ -58,11 +58,11 @@ def measure() -> dict[str, Any]:
     ways: dict[str, tuple[Callable[[], object], int, int]] = {
         "live_us": (lambda: compute(day, minutes, len(day) - 1), _CALLS, 1),
         "live_15s_us": (lambda: compute(long_day, quarters, len(long_day) - 1), _CALLS, 1),
-        "peer_live_us": (lambda: _theirs(*recent), _CALLS, 1),
+        "peer_live_us": (lambda: _talib(*recent), _CALLS, 1),
         "span_us": (lambda: compute(span, minutes), 1, _SPAN),
-        "peer_span_us": (lambda: _theirs(*columns), 1, _SPAN),
+        "peer_span_us": (lambda: _talib(*columns), 1, _SPAN),
     }
-    # What is compiled at first use is not measured.
+    # The first call of each compiles or loads kernels.
     for way, _, _ in ways.values():
         way()
     turns: dict[str, list[float]] = {name: [] for name in ways}
@@ -81,7 +81,7 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _theirs(
+def _talib(
     open_: NDArray[np.float64],
     high: NDArray[np.float64],
     low: NDArray[np.float64],
@@ -91,7 +91,7 @@ def _theirs(
     talib.ROCP(close, 1)
     talib.TRANGE(high, low, close)
     talib.BBANDS(close, 20, 2, 2)
-    # The default averages are plain, as ours.
+    # The default averages are plain means, like ours.
     talib.STOCH(high, low, close, 14, 3, slowd_period=3)
     talib.ATR(high, low, close, 14)
     talib.RSI(close, 14)
@@ -107,7 +107,7 @@ def _theirs(
 
 
 def _bars(count: int, step: int) -> NDArray[np.void]:
-    """A walk of whole days from midnight on."""
+    """A random walk of bars from midnight on."""
     random = np.random.default_rng(1)
     bars = np.zeros(count, _BAR)
     bars["ts"] = 19_945 * DAY + np.arange(count) * step

@@ -23,16 +23,16 @@ import aiohttp
 import orjson
 
 from bench.stand import DATA, Stand, cpu_s, peak_mb, stand
-from ingest.feeds.recordings import Recording, recordings
-from ingest.feeds.venue import Stream
-from ingest.feeds.venues import VENUES
-from tapehouse.questdb import QuestReader
+from ingest.replay.recordings import Recording, open_recordings
+from ingest.venues.registry import VENUES
+from ingest.venues.venue import VenueStream
 from tapehouse.settings import QuestDB
+from tapehouse.stores.questdb import QuestReader
 
 _FILES = ",".join(str(path) for path in sorted((DATA / "binance_raw_2024").glob("usdm_*.gz")))
 _TURNS = 3
 _PATIENCE_S = 300
-_TAPEHOUSE = (sys.executable, "-m", "tapehouse", "run")
+_TAPEHOUSE = (sys.executable, "-m", "ops", "run")
 
 
 @contextmanager
@@ -103,12 +103,12 @@ def _visible(reader: QuestReader, venue: str) -> int:
 
 async def _bare(recording: Recording) -> float:
     """Messages a second that a client alone takes from the socket and decodes."""
-    venue = VENUES[recording.dialect.name]
-    streams = [Stream(kind, symbol) for symbol in recording.symbols for kind in sorted(venue.kinds)]
+    venue = VENUES[recording.emulator.name]
+    streams = [VenueStream(kind, symbol) for symbol in recording.symbols for kind in sorted(venue.kinds)]
     total = _messages(recording)
     with _replay() as address:
         async with aiohttp.ClientSession() as session:
-            url = venue.url(f"ws://{address}/binance_usdm")
+            url = venue.websocket_url(f"ws://{address}/binance_usdm")
             async with session.ws_connect(url, decode_text=False) as at:
                 for command in venue.commands(streams):
                     await at.send_str(command)
@@ -123,7 +123,7 @@ def measure() -> dict[str, Any]:
     """The figures."""
     if not _FILES:
         sys.exit(f"bench: no captures at {DATA}")
-    (recording,) = recordings(_FILES, QuestDB())
+    (recording,) = open_recordings(_FILES, QuestDB())
     ours, bare, cpu, peak = [], [], 0.0, 0
     with stand() as platform:
         for turn in range(_TURNS):

@@ -1,9 +1,9 @@
-"""10,000 ticks a second over 200 symbols: from published to the frame that tells of them, nothing batched.
+"""Latency from a published tick to the frame that shows it, at 10,000 ticks/s over 200 symbols.
 
-Every 10 ms a batch of 100 rows is handed to the publisher. Its latency runs from there to when a process of its own
-has received a frame with its last row's seq or a later one. Peer: the same messages taken from the stream by a bare
-pull consumer in another process at the same time: what the broker and its disk take. Then with frames every 50 ms,
-and with all parts at work.
+Every 10 ms a batch of 100 rows is given to the publisher. Its latency ends when another process has received a frame
+with the seq of its last row or a later one. Peer: a bare pull consumer that receives the same messages in a third
+process, which shows the share of the broker and its disk. Measured with frames sent at once, with frames every 50 ms
+(`window_50_`), and with the writer and QuestDB running too (`all_`).
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from bench.stand import Stand, stand
 from bench.visible_latency import row_batch
 from ingest.intake import Intake
 from ingest.publisher import Publisher
-from ingest.pull import Pull
 from ingest.quarantine import Origin, Quarantine
-from tapehouse import sharding
-from tapehouse.bus import TICKS, Bus
-from tapehouse.live import Frames
 from tapehouse.settings import Settings
-from tapehouse.wire import unpack
+from tapehouse.stream import sharding
+from tapehouse.stream.bus import TICKS, Bus
+from tapehouse.stream.consumer import StreamConsumer
+from tapehouse.stream.frame_reader import Frames
+from tapehouse.stream.wire import unpack
 
 _ROWS, _STEP_S, _WARM_S, _RUN_S = 100, 0.01, 5, 20
 _LAST = round((_WARM_S + _RUN_S) / _STEP_S) * _ROWS - 1
 
 
 async def _feed(platform: Stand, sent: dict[int, float]) -> None:
-    """Keeps when each batch's last seq was handed over."""
+    """Publish the batches; `sent` gets the time of each batch by its last seq."""
     async with Bus.opened(platform.settings, "feed") as bus, Publisher(bus) as publisher:
-        shards = await sharding.current(await bus.state())
+        shards = await sharding.current(await bus.shared_state())
         intake = Intake(publisher, Quarantine(bus), shards)
         origin = Origin("trades", "bench", "bench", {"format": "row"})
         began = time.perf_counter()
@@ -54,24 +54,24 @@ async def _feed(platform: Stand, sent: dict[int, float]) -> None:
 
 
 async def _watch_frames(settings: Settings) -> list[tuple[float, int]]:
-    """(Clock, highest seq) of each frame, until the last row of all was told."""
-    heard = []
+    """(time, highest seq) of each frame, until that of the last row."""
+    received = []
     async with Bus.opened(settings, "gateway") as bus, Frames.listening(bus) as frames:
-        while not heard or heard[-1][1] < _LAST:
+        while not received or received[-1][1] < _LAST:
             latest = (await frames.next(30)).frame.latest
             if len(latest):
-                heard.append((time.perf_counter(), int(latest["seq"].max())))
-    return heard
+                received.append((time.perf_counter(), int(latest["seq"].max())))
+    return received
 
 
 async def _first_frame(settings: Settings) -> None:
-    """The bar maker has read what is stored."""
+    """Wait until the bar maker publishes frames."""
     async with Bus.opened(settings, "gateway") as bus, Frames.listening(bus) as frames:
         await frames.next(30)
 
 
 async def _watch_stream(settings: Settings) -> list[tuple[float, int]]:
-    heard = []
+    received = []
     async with Bus.opened(settings, "admin") as bus:
         await bus.js.add_consumer(
             TICKS,
@@ -83,37 +83,37 @@ async def _watch_stream(settings: Settings) -> list[tuple[float, int]]:
                 mem_storage=True,
             ),
         )
-        pull = Pull(bus, TICKS, "bench")
+        pull = StreamConsumer(bus, TICKS, "bench")
         await pull.listen()
-        while not heard or heard[-1][1] < _LAST:
+        while not received or received[-1][1] < _LAST:
             messages = await pull.take(2**20)
             now = time.perf_counter()
-            heard += [(now, int(unpack(message.data).array("seq")[-1])) for message in messages]
+            received += [(now, int(unpack(message.data).array("seq")[-1])) for message in messages]
         await pull.stop()
-    return heard
+    return received
 
 
 def _watched(watch: Callable[[Settings], Any], settings: Settings) -> list[tuple[float, int]]:
-    """In a process of its own; the clock is the machine's."""
+    """Run `watch` in this process; perf_counter is the same clock in all processes."""
     return asyncio.run(watch(settings))
 
 
 def _run(platform: Stand) -> list[NDArray[Any]]:
-    """Latencies in ms by the frames and by the stream, of each batch after the warm-up."""
+    """Latencies in ms of each batch after the warm-up, by the frames and by the bare consumer."""
     sent: dict[int, float] = {}
     with ProcessPoolExecutor(2, get_context("spawn")) as processes:
         watching = [
             processes.submit(_watched, watch, platform.settings) for watch in (_watch_frames, _watch_stream)
         ]
         asyncio.run(_feed(platform, sent))
-        heard = [one.result() for one in watching]
+        watched = [one.result() for one in watching]
     seqs = np.array(sorted(sent))[round(_WARM_S / _STEP_S) :]
     began = np.array([sent[seq] for seq in seqs])
     latencies = []
-    for told in heard:
-        highest = np.maximum.accumulate([seq for _, seq in told])
+    for received in watched:
+        highest = np.maximum.accumulate([seq for _, seq in received])
         at = np.searchsorted(highest, seqs)
-        latencies.append((np.array([clock for clock, _ in told])[at] - began) * 1000)
+        latencies.append((np.array([clock for clock, _ in received])[at] - began) * 1000)
     return latencies
 
 
@@ -130,7 +130,7 @@ def _figures(platform: Stand, name: str, parts: tuple[str, ...]) -> dict[str, An
 
 @contextmanager
 def _paused(platform: Stand, parts: tuple[str, ...]) -> Iterator[None]:
-    """Parts that the way to a frame does not need, stopped for as long as the context lasts."""
+    """Suspend parts that frames do not need, for the length of the context."""
     asyncio.run(_first_frame(platform.settings))
     pids = [platform.pid(part) for part in parts]
     for pid in pids:
@@ -143,7 +143,7 @@ def _paused(platform: Stand, parts: tuple[str, ...]) -> Iterator[None]:
 
 
 def measure() -> dict[str, Any]:
-    """Percentiles in ms. With QuestDB and its writer at work beside it two cores are not enough, so without too."""
+    """Percentiles in ms, without QuestDB and its writer, since two cores are too few for all, and with them."""
     figures: dict[str, Any] = {}
     with stand(TAPEHOUSE_BARMAKER__FRAME_MS="0") as platform, _paused(platform, ("writer", "questdb")):
         figures |= _figures(platform, "", ("nats", "barmaker"))

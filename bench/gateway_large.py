@@ -18,15 +18,15 @@ from urllib.parse import urlencode
 
 import pyarrow as pa
 
-from analytics.ledger import Entry, Ledger
+from analytics.mirror.ledger import Ledger, LedgerEntry
 from bench.stand import SPY, Stand, ingested, own_mb, stand, tapehouse
 from gateway.query import Query
-from gateway.stores.clickhouse import ClickStore
-from gateway.stores.questdb import QuestStore
-from tapehouse.clickhouse import ClickHouseClient
+from gateway.stores.clickhouse import ClickHouseStore
+from gateway.stores.questdb import QuestDBStore
 from tapehouse.clock import DAY, day_of, iso, parse_ns
 from tapehouse.model import TRADES
-from tapehouse.questexport import QuestExport
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.questdb_export import QuestExport
 
 _PAIRS = 9
 _SPANS = {"day": ("2013-10-08", "2013-10-09"), "week": ("2013-10-07", "2013-10-12")}
@@ -62,7 +62,7 @@ def measure() -> dict[str, Any]:
 
 def _pairs(platform: Stand, span: str, bare: Callable[[Stand, Query], int]) -> dict[str, Any]:
     start, end = _SPANS[span]
-    query = Query.asked("trades", venue="CTA", symbols="SPY", start=start, end=end)
+    query = Query.from_user("trades", venue="CTA", symbols="SPY", start=start, end=end)
     ours, others = [], []
     for pair in range(_PAIRS + 1):
         for rates, way in ((ours, _ours), (others, bare)):
@@ -102,7 +102,7 @@ def _asked(platform: Stand, query: Query) -> http.client.HTTPResponse:
 
 
 def _hot(platform: Stand, query: Query) -> int:
-    store = QuestStore(platform.settings.questdb)
+    store = QuestDBStore(platform.settings.questdb)
     statement = _whole(store.statement(query, query.start_ns, query.end_ns))
     store.close()
     with QuestExport(platform.settings.questdb, 60) as export:
@@ -110,7 +110,7 @@ def _hot(platform: Stand, query: Query) -> int:
 
 
 def _cold(platform: Stand, query: Query) -> int:
-    store = ClickStore(platform.settings.clickhouse)
+    store = ClickHouseStore(platform.settings.clickhouse)
     statement = _whole(store.statement(query, query.start_ns, query.end_ns).partition("; ")[2])
     store.close()
     client = ClickHouseClient(platform.settings.clickhouse, reading=True)
@@ -129,7 +129,7 @@ def _first_row_ms(platform: Stand) -> float:
     """From the request to the first record batch of five days, the median."""
     took = []
     for _ in range(_PAIRS):
-        query = Query.asked(
+        query = Query.from_user(
             "trades", venue="CTA", symbols="SPY", start=_SPANS["week"][0], end=_SPANS["week"][1]
         )
         began = time.perf_counter()
@@ -144,7 +144,9 @@ def _first_row_ms(platform: Stand) -> float:
 
 def _until_cold(platform: Stand) -> None:
     deadline = time.monotonic() + 60
-    query = Query.asked("trades", venue="CTA", symbols="SPY", start=_SPANS["day"][0], end=_SPANS["day"][1])
+    query = Query.from_user(
+        "trades", venue="CTA", symbols="SPY", start=_SPANS["day"][0], end=_SPANS["day"][1]
+    )
     while "clickhouse" not in (_asked(platform, query).getheader("Tapehouse-Segments") or ""):
         assert time.monotonic() < deadline, "waited 60 s for the gateway to see the day handed over"
         time.sleep(0.2)
@@ -165,10 +167,10 @@ def _memory(platform: Stand) -> dict[str, Any]:
     # The last day comes last: where it is known all are.
     held = client.fetch("SELECT toUnixTimestamp(toDate(ts_event)), count() FROM trades GROUP BY 1 ORDER BY 1")
     for day, rows in held:
-        entry = Entry("trades", day_of(day * 10**9))
+        entry = LedgerEntry("trades", day_of(day * 10**9))
         ledger.put(replace(entry, owner="cold", rows=rows, fingerprint="bench", proven_ns=1))
     client.close()
-    query = Query.asked(
+    query = Query.from_user(
         TRADES.name,
         venue="CTA",
         symbols="SPY",

@@ -25,7 +25,7 @@ from fastapi import FastAPI
 
 from bench.stand import SPY, Stand, ingested, stand
 from tapehouse.clock import MINUTE, iso, parse_ns
-from tapehouse.questdb import connect
+from tapehouse.stores.questdb import connect
 
 _TURNS = 1_000
 _WARM_UP = 50

@@ -20,13 +20,14 @@ import polars as pl
 from questdb import Sender
 
 from bench.stand import SPY, Stand, peak_mb, stand
-from ingest.filefeed import FileFeed
-from ingest.hotstore import to_frame
-from ingest.numbering import by_time
-from ingest.readable import open_readable
-from tapehouse.bus import Bus
+from ingest.files.options import ReadOptions
+from ingest.imports.file_feed import FileFeed
+from ingest.imports.row_sources import open_row_source
+from ingest.numbering import number_by_time
+from ingest.writer.store import to_frame
 from tapehouse.model import TRADES
-from tapehouse.questdb import QuestReader
+from tapehouse.stores.questdb import QuestReader
+from tapehouse.stream.bus import Bus
 
 _PAIRS = 5
 _ROWS = 50_000
@@ -68,7 +69,7 @@ def _ours(platform: Stand, venue: str) -> tuple[float, int]:
 
     async def bring() -> None:
         async with Bus.opened(platform.settings, "feed") as bus:
-            with open_readable(SPY, TRADES, venue, mapping={"exchange": "venue"}) as source:
+            with open_row_source(SPY, TRADES, venue, options=ReadOptions({"exchange": "venue"})) as source:
                 await FileFeed(source, bus, platform.settings).run()
 
     began = time.perf_counter()
@@ -80,10 +81,10 @@ def _frames(venue: str) -> list[pd.DataFrame]:
     """The rows as the writer would frame them."""
     previous: dict[str, int] = {}
     frames = []
-    with open_readable(SPY, TRADES, venue, mapping={"exchange": "venue"}) as source:
-        for piece in source.pieces():
-            for batch in piece.batches:
-                numbered = by_time(batch, previous)
+    with open_row_source(SPY, TRADES, venue, options=ReadOptions({"exchange": "venue"})) as source:
+        for chunk in source.chunks():
+            for batch in chunk.batches:
+                numbered = number_by_time(batch, previous)
                 starts = range(0, numbered.rows, _ROWS)
                 frames += [to_frame([numbered.slice(start, start + _ROWS)]) for start in starts]
     return frames

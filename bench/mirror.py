@@ -1,8 +1,8 @@
-"""A whole run of the mirror over SPY and BAC, beside a bare pipe of the same bytes without proof.
+"""A whole run of the mirror over SPY and BAC, compared with a bare copy of the same bytes without a proof.
 
-Peer: each day's Parquet from QuestDB's export streamed into a ClickHouse table like that of trades, nothing
-else. The two take turns. Beside it: what rows take on the disk, the peak memory of each process, and what a run
-costs that finds nothing to do, with few days and with many.
+Peer: each day's Parquet from QuestDB's export streamed into a ClickHouse table like that of trades, nothing else. The
+two alternate. Also measured: bytes a row on the disk, peak memory of each process, and the duration of a run with
+nothing to do, with few days and with many.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from dataclasses import replace
 from multiprocessing import get_context
 from typing import Any
 
-from analytics.coldstore import ColdStore
-from analytics.ledger import Ledger
-from analytics.schedule import run_once
-from analytics.storage import from_file, insertion, selection
+from analytics.mirror.clickhouse_sql import input_source, insert_target, select_stored
+from analytics.mirror.cold_store import ColdStore
+from analytics.mirror.jobs import run_once
+from analytics.mirror.ledger import Ledger
 from bench.stand import DATA, Stand, ingested, peak_mb, stand, tapehouse
-from tapehouse.bus import Bus
 from tapehouse.clock import DAY, SECOND, parse_ns
 from tapehouse.model import DEPTH, KINDS, QUOTES, TRADES
+from tapehouse.stream.bus import Bus
 
 _EQUITIES = (("spy", "SPY"), ("bac", "BAC"))
 _CAPTURES = ("spot_btcusdt_20240808.gz", "usdm_btcusdt_20240808.gz", "cm_btcusd_perp_20240808.gz")
@@ -55,7 +55,7 @@ def measure() -> dict[str, Any]:
         for pair in range(_PAIRS + 1):
             rows, took = _bare(platform)
             bare.append(rows / took)
-            # A process of its own, as the mirror has; its start is not counted.
+            # In a process of its own, like the mirror; its start is not measured.
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
                 copied, took, held = process.submit(_ours, platform).result()
             assert copied == rows, f"expected {rows} rows copied, was {copied}"
@@ -72,7 +72,7 @@ def measure() -> dict[str, Any]:
         _add_days(platform, _MANY)
         asyncio.run(_mirrored(platform))
         many = _idle(platform)
-    # The first pair warms everything up.
+    # The first pair is a warm-up.
     ratios = [a / b for a, b in zip(ours[1:], bare[1:], strict=True)]
     return {
         "rows": rows,
@@ -93,7 +93,7 @@ def _ours(platform: Stand) -> tuple[int, float, int]:
     cold = ColdStore(platform.settings.clickhouse)
     ledger = Ledger(cold.client)
     for entry in ledger.read().values():
-        ledger.put(replace(entry, fault="to be copied once more"))
+        ledger.put(replace(entry, fault="bench: copy again"))
     cold.close()
     rows, took = asyncio.run(_mirrored(platform))
     return rows, took, peak_mb(os.getpid())
@@ -118,12 +118,12 @@ def _idle(platform: Stand) -> float:
 
 
 def _bare(platform: Stand) -> tuple[int, float]:
-    """(rows, seconds) of the pipe."""
+    """(rows, seconds) of the peer."""
     cold = ColdStore(platform.settings.clickhouse)
     try:
         cold.client.command("DROP TABLE IF EXISTS bare SYNC")
         cold.client.command("CREATE TABLE bare AS trades")
-        target = f"{insertion(TRADES, 'bare')} {selection(TRADES, from_file(TRADES))}"
+        target = f"{insert_target(TRADES, 'bare')} {select_stored(TRADES, input_source(TRADES))}"
         began = time.perf_counter()
         for day in range(7, 12):
             cold.client.insert(target, _exported(platform, f"2013-10-{day:02}"))
@@ -135,13 +135,13 @@ def _bare(platform: Stand) -> tuple[int, float]:
 
 def _exported(platform: Stand, day: str) -> Generator[bytes, None, None]:
     quest = platform.settings.questdb
-    words = {
+    parameters = {
         "fmt": "parquet", "compression_codec": "zstd", "compression_level": "1",
         "query": f"SELECT {', '.join(TRADES.names)} FROM trades WHERE ts_event IN '{day}'",
     }  # fmt: skip
     account = base64.b64encode(f"{quest.user}:{quest.password.get_secret_value()}".encode()).decode()
     request = urllib.request.Request(
-        f"http://{quest.host}:{quest.http_port}/exp?{urllib.parse.urlencode(words)}",
+        f"http://{quest.host}:{quest.http_port}/exp?{urllib.parse.urlencode(parameters)}",
         headers={"Authorization": f"Basic {account}"},
     )
     with urllib.request.urlopen(request) as answer:
@@ -152,7 +152,7 @@ def _exported(platform: Stand, day: str) -> Generator[bytes, None, None]:
 def _bytes_a_row(platform: Stand, kind: str) -> float:
     cold = ColdStore(platform.settings.clickhouse)
     try:
-        # As after the merges that come by themselves.
+        # The state after ClickHouse's own merges.
         cold.client.command(f"OPTIMIZE TABLE {kind} FINAL")
         days = cold.days(KINDS[kind])
         return round(sum(size for _, size in days.values()) / sum(rows for rows, _ in days.values()), 2)
@@ -161,7 +161,7 @@ def _bytes_a_row(platform: Stand, kind: str) -> float:
 
 
 def _add_days(platform: Stand, count: int) -> None:
-    """Days of a few rows each, up to the year before last."""
+    """Add days of a few rows each, the last of them at the end of 2023."""
     last = parse_ns("2023-12-31")
     lines = [
         f"{last - day * DAY + second * SECOND},10.5,1"

@@ -1,7 +1,7 @@
 """Run by bench/bar_kernel.py with an interpreter that has nautilus_trader: `python nautilus_minutes.py TICKS.npz`.
 
-1-minute bars of one symbol by its TimeBarAggregator; its clock is moved only when a bar is due. Objects of
-ticks are made before the time is taken. Prints us a tick and how many bars came of it.
+Makes 1-minute bars of one symbol with its TimeBarAggregator; the clock is advanced only when a bar is due, and tick
+objects are made before the timing starts. Prints us a tick and the number of bars as JSON.
 """
 
 import json
@@ -21,7 +21,7 @@ _MINUTE = 60_000_000_000
 
 
 def main() -> None:
-    """One run."""
+    """Time one run."""
     with np.load(sys.argv[1]) as columns:
         ts, price, size = (columns[name].tolist() for name in ("ts", "price", "size"))
     equity = TestInstrumentProvider.equity(symbol="SPY", venue="XNAS")
@@ -48,8 +48,8 @@ def main() -> None:
                 event.handle()
             due = tick.ts_event // _MINUTE * _MINUTE + _MINUTE
         maker.handle_trade_tick(tick)
-    took = time.perf_counter() - began
-    print(json.dumps({"us": took / len(ticks) * 1e6, "bars": len(bars)}))
+    elapsed = time.perf_counter() - began
+    print(json.dumps({"us": elapsed / len(ticks) * 1e6, "bars": len(bars)}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from bench import venue_messages
-from ingest.feeds.parsed import Message, Parsed
+from ingest.venues.parse_result import Message, ParseResult
 
 _TURNS = 25
 _SMALL = (1, 10, 50)
@@ -26,7 +26,7 @@ _CALLS = 40
 class Parser(Protocol):
     """What every venue's parser has."""
 
-    def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> Parsed:
+    def feed(self, messages: Sequence[Message], where: Callable[[int], str]) -> ParseResult:
         """The rows of messages."""
 
 

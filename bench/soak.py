@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 from bench.stand import Stand, own_mb, stand
-from tapehouse.questdb import QuestReader
+from tapehouse.stores.questdb import QuestReader
 
 _RATE, _SYMBOLS = 20_000, 200
 _WARM_S, _SECONDS = 60, 600

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ops.stack import view
+from ops.stack.part import PartView
 from tapehouse.settings import Settings, load
-from tapehouse.stack import view
-from tapehouse.stack.part import PartView
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SPY = DATA / "us_equities_2013" / "spy_trades.parquet"

@@ -11,10 +11,10 @@ from typing import Any
 
 import orjson
 
-from ingest.feeds.binance import Parser
-from ingest.feeds.parsed import Message
-from ingest.feeds.venue import VenueParser
-from ingest.feeds.venues import VENUES
+from ingest.venues.binance.parser import Parser
+from ingest.venues.parse_result import Message
+from ingest.venues.registry import VENUES
+from ingest.venues.venue import VenueParser
 
 CAPTURES = Path(__file__).parents[2] / "shared" / "data" / "binance_raw_2024"
 _MARKETS = {

@@ -1,7 +1,7 @@
-"""What materialized views cost: the same rows into tables with 0, 1, 2, 4 and 11 immediate views.
+"""The cost of materialized views: the same rows into tables with 0, 1, 2, 4 and 11 immediate views.
 
-For each set of views, by the bare client: rows a second in transactions of 50,000 until all views are up to
-date, and from sent to visible at 10,000 rows a second in batches of 100. Peer: the table without views.
+For each set of views, with the QuestDB client alone: rows a second in transactions of 50,000 until all views are up to
+date, and the time from sent to visible at 10,000 rows a second in batches of 100. Peer: the table without views.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import psycopg
 from questdb import Sender
 
 from bench.stand import Stand, stand
-from tapehouse.migrations import migrations
-from tapehouse.questdb import QuestReader
+from tapehouse.stores.migrations import migrations
+from tapehouse.stores.questdb import QuestReader
 
 _SETS = {
     "none": (),
@@ -33,7 +33,7 @@ def measure() -> dict[str, Any]:
     """For each set of views: rows a second, and percentiles of visible latency in ms."""
     figures: dict[str, Any] = {}
     with stand() as platform:
-        # Once before the measurement, for the server's compiler.
+        # Warms up the server's JIT compiler.
         _bulk(platform, "bench_warm", _make(platform, "bench_warm", ("1m", "1d")))
         for place, (name, intervals) in enumerate(_SETS.items()):
             table = f"bench_{place}"
@@ -47,7 +47,7 @@ def measure() -> dict[str, Any]:
 
 
 def _make(platform: Stand, table: str, intervals: tuple[str, ...]) -> list[str]:
-    """A table like trades, and its views: the smallest of trades, each other of the one before it."""
+    """Create a table like trades and its views, each based on the one before it; returns the names of the views."""
     files = {file.name: file.statement for file in migrations("questdb")}
     quest = platform.settings.questdb
     views: list[str] = []
@@ -103,7 +103,7 @@ def _send(sender: Sender, table: str, frame: pd.DataFrame) -> None:
 
 
 def _bulk(platform: Stand, table: str, views: list[str]) -> float:
-    """Rows a second of a day's rows, until every view shows them."""
+    """Rows a second, measured until every view shows all rows."""
     day = 1_700_006_400 * 10**9
     frames = [_frame(first, _FRAME, day, 80_000_000) for first in range(0, _ROWS, _FRAME)]
     began = time.perf_counter()
@@ -117,7 +117,7 @@ def _bulk(platform: Stand, table: str, views: list[str]) -> float:
 
 
 def _steady(platform: Stand, table: str) -> tuple[float, float]:
-    """ms from sent to visible, p50 and p99, at 10,000 rows a second."""
+    """Time from sent to visible, ms: (p50, p99) at 10,000 rows a second."""
     latencies = []
     start_ns = time.time_ns()
     with _sender(platform) as sender, QuestReader(platform.settings.questdb) as reader:
@@ -128,5 +128,5 @@ def _steady(platform: Stand, table: str) -> tuple[float, float]:
             _send(sender, table, _frame(step * 100, 100, start_ns, 100_000))
             reader.wait_applied(table)
             latencies.append((time.perf_counter() - sent) * 1000)
-    kept = latencies[_STEPS // 10 :]
-    return round(float(np.percentile(kept, 50)), 1), round(float(np.percentile(kept, 99)), 1)
+    measured = latencies[_STEPS // 10 :]
+    return round(float(np.percentile(measured, 50)), 1), round(float(np.percentile(measured, 99)), 1)

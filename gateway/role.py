@@ -1,4 +1,4 @@
-"""The gateway as a role: the stores' surface, what is live, and the HTTP server before them."""
+"""The gateway role: an HTTP server over the query surface and the last prices."""
 
 from __future__ import annotations
 
@@ -7,108 +7,110 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
 from nats.errors import Error as NatsError
 
-from gateway.lastprices import LastPrices
-from gateway.memory import give_back, keep_little
+from gateway.allocator import limit_heap_growth, return_free_memory
+from gateway.last_prices import LastPrices
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
+from gateway.rest.connection import BoundedConnection
 from gateway.rest.readers import Limits, Readers
-from gateway.surface import Surface
-from tapehouse.bus import Bus
+from gateway.surface import QuerySurface
 from tapehouse.clock import DAY, now_ns
-from tapehouse.direct import values
 from tapehouse.errors import ConnectError, StackError, TapehouseError
-from tapehouse.health import Health
-from tapehouse.mark import ALL_MARKS
+from tapehouse.settings import LOOPBACK, Settings
 from tapehouse.settings import Gateway as GatewaySettings
-from tapehouse.settings import Settings
-from tapehouse.stack.ports import LOOPBACK
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.health import Health
+from tapehouse.stream.mark import ALL_MARKS
+from tapehouse.stream.reads import state_values
 
 _REFRESH_S = 2.0
-_LIVE_DAYS = 2
+_RECENT_DAYS = 2
 _KEEP_ALIVE_S = 75
-_LEAVE_S = 2
+_SHUTDOWN_S = 2
 _BACKLOG = 1024
 _log = structlog.get_logger()
 
 
 class Gateway:
-    """Answers queries by HTTP, on loopback alone."""
+    """Answers queries over HTTP, on the loopback interface only."""
 
     def __init__(self, settings: Settings, bus: Bus, health: Health, limits: Limits | None = None) -> None:
         self.url: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Where it answers, once it does."""
+        """Resolves to the base URL once the server listens."""
         self._settings = settings
         self._bus = bus
         self._health = health
         self._limits = limits or Limits()
         self._prices = LastPrices(bus)
-        self._standing = {"coverage": "not read yet"}
+        self._readiness = {"coverage": "not read yet"}
 
     async def run(self) -> None:
-        """Serve until cancelled. Raises StackError where the port is taken."""
-        keep_little()
-        with listening(self._settings.gateway, self._limits.idle_s) as listener:
+        """Serve until cancelled. Raises StackError if the port is in use."""
+        limit_heap_growth()
+        with bound_socket(self._settings.gateway, self._limits.idle_s) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
-            surface = await asyncio.to_thread(Surface, self._settings)
+            surface = await asyncio.to_thread(QuerySurface, self._settings)
             readers = Readers(self._limits)
-            app = application(Backend(surface, self._prices, readers, lambda: self._standing))
+            backend = Backend(surface, self._prices, readers, lambda: self._readiness)
+            app = application(backend, _configured_hosts(self._settings.gateway))
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(self._prices.run())
                     tasks.create_task(self._refresh(surface, url))
-                    tasks.create_task(self._expect(surface))
-                    tasks.create_task(serve(app, listener))
+                    tasks.create_task(self._track_recent_symbols(surface))
+                    tasks.create_task(serve(app, listener, self._limits.request_s))
                     self.url.set_result(url)
             finally:
                 readers.close()
                 await asyncio.to_thread(surface.close)
 
-    async def _refresh(self, surface: Surface, url: str) -> None:
-        """Keep up with who owns which day, with how the stores are, and with memory that answers have left."""
+    async def _refresh(self, surface: QuerySurface, url: str) -> None:
+        """Every two seconds: refresh the coverage, check the stores' health, return free memory to the system."""
         while True:
             began = time.monotonic()
-            standing = {}
+            readiness = {}
             try:
-                marks = await values(self._bus, ALL_MARKS)
+                marks = await state_values(self._bus, ALL_MARKS)
                 await asyncio.to_thread(surface.refresh, marks)
             except TapehouseError as reason:
-                standing["coverage"] = reason.message
-            except NatsError as reason:
-                standing["nats"] = f"no answer: {reason!r}"
-            standing |= await asyncio.to_thread(surface.health)
-            await asyncio.to_thread(give_back)
-            self._tell(standing, url)
+                readiness["coverage"] = reason.message
+            except NatsError:
+                readiness["nats"] = "does not answer"
+            readiness |= await asyncio.to_thread(surface.health)
+            await asyncio.to_thread(return_free_memory)
+            self._report(readiness, url)
             await asyncio.sleep(max(0, began + _REFRESH_S - time.monotonic()))
 
-    async def _expect(self, surface: Surface) -> None:
-        """Have the last prices be asked for of all that was traded not long ago, live or not."""
+    async def _track_recent_symbols(self, surface: QuerySurface) -> None:
+        """Request the last prices of all recently traded symbols, live or not, once the stores can list them."""
         while True:
             with contextlib.suppress(TapehouseError):
-                self._prices.expect(await asyncio.to_thread(_live, surface))
+                self._prices.track(await asyncio.to_thread(_recently_traded, surface))
                 return
             await asyncio.sleep(_REFRESH_S)
 
-    def _tell(self, standing: dict[str, str], url: str) -> None:
-        faults = [f"{name}: {reason}" for name, reason in standing.items() if reason]
-        if standing != self._standing and faults:
-            _log.warning("gateway waits", **standing)
-        self._standing = standing
+    def _report(self, readiness: dict[str, str], url: str) -> None:
+        faults = [f"{name}: {reason}" for name, reason in readiness.items() if reason]
+        if readiness != self._readiness and faults:
+            _log.warning("gateway not ready", **readiness)
+        self._readiness = readiness
         if faults:
             self._health.waiting("; ".join([url, *faults]))
         else:
             self._health.ready(url)
 
 
-def _live(surface: Surface) -> list[tuple[str, str]]:
-    """The symbols that had trades not long ago."""
+def _recently_traded(surface: QuerySurface) -> list[tuple[str, str]]:
+    """(venue, symbol) of what was traded today or in the two days before."""
     found = surface.catalog()
-    since = (now_ns() // DAY - _LIVE_DAYS) * DAY
+    since = (now_ns() // DAY - _RECENT_DAYS) * DAY
     return [
         (row["venue"], row["symbol"])
         for row in found.with_columns(found["last"].to_physical()).iter_rows(named=True)
@@ -116,14 +118,20 @@ def _live(surface: Surface) -> list[tuple[str, str]]:
     ]
 
 
+def _configured_hosts(settings: GatewaySettings) -> list[str]:
+    """The names by which the gateway may be called, besides those of the loopback interface."""
+    address = urlsplit(settings.url).hostname
+    return [*settings.hosts, *([address] if address else [])]
+
+
 @contextlib.contextmanager
-def listening(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socket]:
-    """The socket to be listened on, for the length of the context. Raises StackError where the port is taken."""
-    # Where any port may be taken the stack runner has chosen one, and says so in the address.
+def bound_socket(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socket]:
+    """The listening socket, for the length of the context. Raises StackError if the port is in use."""
+    # With port 0 the stack runner has chosen a free port and put it into the URL.
     port = settings.port or urlsplit(settings.url).port or 0
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What a client does not take within this time, the kernel ends the connection for, wherever its server is.
+        # The kernel closes a connection whose client does not acknowledge data within this time.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(idle_s * 1000))
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
@@ -131,7 +139,7 @@ def listening(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socke
             listener.listen(_BACKLOG)
         except OSError as reason:
             raise StackError(
-                f"gateway: expected port {port} to be free, was taken: {reason}",
+                f"gateway: expected port {port} to be free, was in use: {reason}",
                 remedy="Free it, or set gateway.port.",
                 port=port,
             ) from None
@@ -140,19 +148,22 @@ def listening(settings: GatewaySettings, idle_s: float) -> Iterator[socket.socke
 
 
 class _Server(uvicorn.Server):
-    """A server whose process is told by others when to end."""
+    """Leaves signal handlers to the process it runs in."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-async def serve(app: object, listener: socket.socket) -> None:
-    """Serve an application until cancelled; what is under way then has two seconds to end."""
+async def serve(app: object, listener: socket.socket, request_s: float) -> None:
+    """Serve an ASGI application until cancelled; requests in progress then have two seconds to finish.
+
+    A request has to arrive whole within `request_s`.
+    """
     server = _Server(
         uvicorn.Config(
-            app,  # type: ignore[arg-type]  # FastAPI's own type of an application
-            http="httptools",
+            app,  # type: ignore[arg-type]  # uvicorn's type is narrower than ASGI
+            http=partial(BoundedConnection, request_s=request_s),  # type: ignore[arg-type]  # called like the class
             ws="none",
             lifespan="off",
             access_log=False,
@@ -162,7 +173,7 @@ async def serve(app: object, listener: socket.socket) -> None:
             server_header=False,
             backlog=_BACKLOG,
             timeout_keep_alive=_KEEP_ALIVE_S,
-            timeout_graceful_shutdown=_LEAVE_S,
+            timeout_graceful_shutdown=_SHUTDOWN_S,
         )
     )
     serving = asyncio.ensure_future(server.serve([listener]))
@@ -171,4 +182,4 @@ async def serve(app: object, listener: socket.socket) -> None:
     finally:
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
-    raise ConnectError("gateway: the HTTP server has ended")
+    raise ConnectError("gateway: the HTTP server stopped")

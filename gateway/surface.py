@@ -1,4 +1,4 @@
-"""The one query surface: what REST, the command line and the notebook's client are answered by."""
+"""The query surface behind REST, the command line and the Python client."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from typing import Any, Self
 import polars as pl
 import pyarrow as pa
 
-from gateway.answer import Answer
-from gateway.catalog import catalog
-from gateway.orderbook import book_at
-from gateway.owners import Owners
-from gateway.plan import STORES, Segment, Side, expected, plan, until
+from gateway.answers.answer import QueryAnswer
+from gateway.answers.catalog import read_catalog
+from gateway.answers.features import read_features
+from gateway.answers.orderbook import read_book
+from gateway.answers.plan import STORE_NAMES, Segment, StoreTier, estimate_read, format_end, plan
+from gateway.answers.registry import StoreRegistry
+from gateway.answers.series import SeriesDirectory
 from gateway.query import Query
-from gateway.series import features
-from gateway.stores.clickhouse import ClickStore
+from gateway.stores.clickhouse import ClickHouseStore
 from gateway.stores.contract import Store
-from gateway.stores.questdb import QuestStore
-from tapehouse.clickhouse import ClickHouseClient
-from tapehouse.clock import iso, now_ns
-from tapehouse.errors import TapehouseError
+from gateway.stores.questdb import QuestDBStore
+from tapehouse.clock import SECOND, iso, now_ns
+from tapehouse.errors import TapehouseError, UsageError
 from tapehouse.model import TRADES
 from tapehouse.settings import Settings
+from tapehouse.stores.clickhouse import ClickHouseClient
 
 _LEDGER_S = 10
 
 
-class Surface:
-    """Owns the stores' connections; for several threads at a time."""
+class QuerySurface:
+    """Answers queries from both stores and owns their connections. Thread-safe."""
 
     def __init__(self, settings: Settings) -> None:
-        """Nothing is connected yet. Until `refresh` only yesterday and today are answered for."""
+        """Connections are opened on first use. Until `refresh`, only queries from yesterday on can be answered."""
         self._ledger = ClickHouseClient(settings.clickhouse, timeout_s=_LEDGER_S, reading=True)
-        self._stores: dict[Side, Store] = {
-            "hot": QuestStore(settings.questdb),
-            "cold": ClickStore(settings.clickhouse),
+        self._stores: dict[StoreTier, Store] = {
+            "hot": QuestDBStore(settings.questdb),
+            "cold": ClickHouseStore(settings.clickhouse),
         }
-        self._owners = Owners(self._stores, self._ledger)
+        self._registry = StoreRegistry(self._stores, self._ledger)
+        self._series = SeriesDirectory(self._registry)
+        self._grace_ns = round(settings.barmaker.grace_s * SECOND)
 
     def __enter__(self) -> Self:
         return self
@@ -50,38 +53,51 @@ class Surface:
 
     def close(self) -> None:
         """Close all connections."""
-        self._owners.close()
+        self._registry.close()
         self._ledger.close()
 
     def refresh(self, marks: Mapping[str, Any] | None = None) -> None:
-        """Read anew who owns which day; `marks` are the shared state's (mark.>), by key.
+        """Read the coverage from both stores; `marks` are the day marks by KV key (mark.>).
 
-        Raises ConnectError where a store does not answer; what was known stays.
+        Raises ConnectError if a store does not answer; the coverage of before then stays in use.
         """
-        self._owners.refresh(marks)
+        self._registry.refresh(marks)
+
+    def resolve(self, query: Query) -> Query:
+        """The query with its venue and symbols; see `gateway.answers.series.SeriesDirectory.resolve`."""
+        return self._series.resolve(query)
+
+    def venue_of(self, kind: str, symbols: Sequence[str]) -> str:
+        """The one venue that has all of the symbols; see `gateway.answers.series.SeriesDirectory.venue_of`."""
+        return self._series.venue_of(kind, symbols)
+
+    def check_venue(self, venue: str) -> None:
+        """Raise UnknownSeriesError if nothing of the venue is stored."""
+        self._series.check_names(venue, ())
 
     def plan(self, query: Query) -> list[Segment]:
-        """Which store is asked for which span."""
-        return plan(query, self._owners.coverage, now_ns())
+        """The segments of a query: which store answers which span."""
+        return plan(query, self._registry.coverage, now_ns())
 
     def explain(self, query: Query) -> dict[str, Any]:
-        """The plan with the statement for each store; nothing is run. Ready for JSON.
+        """The plan with the statement for each store, without executing it. JSON-serializable.
 
-        `rows` and `bytes` are what the store holds of the span, of all venues and symbols.
+        `rows` and `bytes` are what the store has in the span, over all venues and symbols.
         """
+        query = self.resolve(query)
         planned = self.plan(query)
-        held = {
-            side: self._stores[side].coverage(query.rows_kind) for side in {part.store for part in planned}
+        sizes = {
+            tier: self._stores[tier].day_sizes(query.source_kind) for tier in {part.tier for part in planned}
         }
         segments = []
         for segment in planned:
-            rows, size = expected(segment, held[segment.store])
-            store = self._stores[segment.store]
+            rows, size = estimate_read(segment, sizes[segment.tier])
+            store = self._stores[segment.tier]
             segments.append(
                 {
-                    "store": STORES[segment.store],
+                    "store": STORE_NAMES[segment.tier],
                     "start": iso(segment.start_ns),
-                    "end": until(segment.end_ns),
+                    "end": format_end(segment.end_ns),
                     "why": segment.why,
                     "statement": store.statement(query, segment.start_ns, segment.end_ns),
                     "rows": rows,
@@ -89,66 +105,81 @@ class Surface:
                     "quality": list(segment.quality),
                 }
             )
-        return {"query": _told(query), "segments": segments}
+        return {"query": _describe(query), "segments": segments}
 
-    def answer(self, query: Query) -> Answer:
-        """The answer, planned; nothing is read yet."""
-        return Answer(query, self._owners)
+    def answer(self, query: Query) -> QueryAnswer:
+        """The planned answer of a resolved query, to be iterated; nothing has been read yet."""
+        return QueryAnswer(query, self._registry, self._series.check, self._grace_ns)
 
     def read(self, query: Query) -> pl.DataFrame:
-        """The whole answer as a frame."""
+        """The complete answer as one frame."""
         answer = self.answer(query)
         return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(list(answer), schema=answer.schema)))
 
     def catalog(self) -> pl.DataFrame:
-        """What there is: kind, venue, symbol, first, last (Datetime ns UTC), rows; see `gateway/catalog.py`."""
-        return catalog(self._owners)
+        """The stored series; see `gateway.answers.catalog.read_catalog`."""
+        return read_catalog(self._registry)
 
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
-        """The last trade of each symbol that takes part in bars: all columns of trades, by symbol."""
+        """Each symbol's last trade that counts in bars: all columns of trades, sorted by symbol.
+
+        Raises UnknownSeriesError for a symbol that is not stored, and without symbols for a venue.
+        """
         found = self._stores["hot"].latest(venue, symbols)
         known = set(found.column("symbol").to_pylist())
         missing = [symbol for symbol in symbols if symbol not in known]
-        if missing and self._owners.coverage.cold.get(TRADES.name):
+        if missing and self._registry.coverage.cold.get(TRADES.name):
             found = pa.concat_tables([found, self._stores["cold"].latest(venue, missing)])
+        if found.num_rows < len(symbols) or not symbols:
+            self._series.check_names(venue, symbols)
         return found.sort_by("symbol")
 
     def book(self, venue: str, symbol: str, at_ns: int, depth: int) -> dict[str, Any]:
-        """The order book as of a time; see `gateway/orderbook.py`."""
-        return book_at(self._owners, venue, symbol, at_ns, depth)
+        """The order book as of a time; see `gateway.answers.orderbook.read_book`."""
+        book = read_book(self._registry, venue, symbol, at_ns, depth)
+        if book is None:
+            self._series.check_names(venue, [symbol])
+            raise UsageError(
+                f"book: expected a snapshot of {symbol!r} of {venue!r} within a day before {iso(at_ns)}, was none",
+                remedy="Not every venue sends order books: see the catalog for kind depth.",
+            )
+        return book
 
     def features(self, query: Query) -> pl.DataFrame:
-        """The features of the bars of a query for one symbol: `ts` and a column a feature."""
-        return features(self._owners, query)
+        """The features of one symbol's bars: `ts` and one column per feature."""
+        features = read_features(self._registry, query)
+        if features.is_empty():
+            self._series.check(query)
+        return features
 
     def health(self) -> dict[str, str]:
-        """By store: empty where it answers, else why it does not."""
+        """By store, and `coverage`: empty if it is healthy, else the reason why not."""
         found = {}
-        for side, store in self._stores.items():
+        for tier, store in self._stores.items():
             try:
-                store.health()
-                found[STORES[side]] = ""
+                store.check_health()
+                found[STORE_NAMES[tier]] = ""
             except TapehouseError as reason:
-                found[STORES[side]] = reason.message
-        if self._owners.coverage.unread:
-            found["coverage"] = self._owners.coverage.unread
+                found[STORE_NAMES[tier]] = reason.message
+        if self._registry.coverage.unknown_reason:
+            found["coverage"] = self._registry.coverage.unknown_reason
         return found
 
 
-def _told(query: Query) -> dict[str, Any]:
-    """A query for people and programs, ready for JSON."""
-    told: dict[str, Any] = {
+def _describe(query: Query) -> dict[str, Any]:
+    """A query as JSON."""
+    document: dict[str, Any] = {
         "kind": query.kind,
         "venue": query.venue,
         "symbols": list(query.symbols),
         "start": iso(query.start_ns),
-        "end": until(query.end_ns),
-        "columns": list(query.names),
+        "end": format_end(query.end_ns),
+        "columns": list(query.result_columns),
     }
     if query.kind == "bars":
-        told |= {"interval": query.interval, "fill": query.fill}
+        document |= {"interval": query.interval, "fill": query.fill, "open": query.open}
     if query.limit is not None:
-        told["last" if query.last else "limit"] = query.limit
+        document["last" if query.last else "limit"] = query.limit
     if query.flags:
-        told["flags"] = query.flags
-    return told
+        document["flags"] = query.flags
+    return document

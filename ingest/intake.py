@@ -1,8 +1,9 @@
-"""The way of a feed's rows onto the stream: validated, split by shard, cut to size, published."""
+"""Publishes a feed's rows: validated, split by shard, packed into messages of bounded size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import orjson
@@ -10,20 +11,20 @@ import orjson
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
-from ingest.validation import faults
+from ingest.validation import invalid_rows
 from tapehouse.batch import Batch, Lists, Strings
-from tapehouse.bus import word
 from tapehouse.clock import now_ns
 from tapehouse.model import ACCOUNT_TRADES
-from tapehouse.sharding import Shards
-from tapehouse.wire import pack
+from tapehouse.stream.bus import word
+from tapehouse.stream.sharding import Shards
+from tapehouse.stream.wire import pack
 
 BATCH_ROWS = 5_000
 BATCH_BYTES = 512 * 2**10
 
 
-def split(batch: Batch, shards: Shards) -> Iterator[tuple[int, Batch]]:
-    """(shard, rows of that shard in their order)."""
+def split_by_shard(batch: Batch, shards: Shards) -> Iterator[tuple[int, Batch]]:
+    """Yields (shard, the rows of that shard in row order)."""
     if shards.count == 1:
         yield shards.first, batch
         return
@@ -37,8 +38,8 @@ def split(batch: Batch, shards: Shards) -> Iterator[tuple[int, Batch]]:
         yield shard, batch.take(row_shards == shard)
 
 
-def messages(batch: Batch) -> Iterator[bytes]:
-    """Packed batches of at most 5,000 rows and 512 KB, in order; a single larger row travels alone."""
+def pack_messages(batch: Batch) -> Iterator[bytes]:
+    """Packed batches of at most 5,000 rows and 512 KiB, in row order; a larger single row is a message alone."""
     for start in range(0, batch.rows, BATCH_ROWS):
         yield from _within_bytes(batch.slice(start, start + BATCH_ROWS))
 
@@ -54,7 +55,7 @@ def _within_bytes(batch: Batch) -> Iterator[bytes]:
 
 
 class Intake:
-    """Takes batches from one feed. `rows` counts what went on; what did not is in the quarantine."""
+    """Validates and publishes the batches of one feed. `rows` counts published rows; the rest is in quarantine."""
 
     def __init__(self, publisher: Publisher, quarantine: Quarantine, shards: Shards) -> None:
         self._publisher = publisher
@@ -62,35 +63,55 @@ class Intake:
         self._shards = shards
         self.rows = 0
 
-    async def put(self, batch: Batch, origin: Origin) -> int:
-        """Publish the good rows and quarantine the others; returns the last ticket of the publisher, or -1.
+    async def put(self, batch: Batch, origin: Origin, place: str = "") -> int:
+        """Publish the valid rows and quarantine the others; returns the publisher's last ticket, or -1 for none.
 
-        Waits for as long as the stream takes no more.
+        `place` is the batch's place in its source: see `Publisher.publish`.
+
+        Waits for as long as the stream accepts no messages.
         """
-        good = await sifted(batch, origin, self._quarantine)
+        good = await quarantine_invalid(batch, origin, self._quarantine)
         ticket = -1
-        for shard, rows in split(good, self._shards) if good.rows else ():
+        for shard, rows in split_by_shard(good, self._shards) if good.rows else ():
             subject = f"ticks.{batch.kind.name}.{word(batch.venue)}.{shard}"
-            for message in messages(rows):
-                ticket = await self._publisher.publish(subject, message)
+            for number, message in enumerate(pack_messages(rows)):
+                at = f"{place}/{number}" if place else ""
+                ticket = await self._publisher.publish(subject, message, at)
         self.rows += good.rows
         return ticket
 
 
-async def sifted(batch: Batch, origin: Origin, quarantine: Quarantine) -> Batch:
-    """The rows that may go on; the others are in the quarantine when this returns."""
-    found = faults(batch, now_ns())
+async def quarantine_invalid(batch: Batch, origin: Origin, quarantine: Quarantine) -> Batch:
+    """The valid rows; the others are in quarantine when this returns."""
+    found = invalid_rows(batch, now_ns())
     if not found:
         return batch
-    rejected = [Rejected(row_json(batch, row), reason, origin.source) for row, reason in found.items()]
-    await quarantine.put(Origin(origin.kind, origin.venue, origin.source, ROW_READER), rejected)
+    reader = {**ROW_READER, "number_by": origin.reader.get("number_by")}
+    await _quarantine_rows(batch, found, origin, reader, quarantine)
     keep = np.ones(batch.rows, np.bool_)
     keep[list(found)] = False
     return batch.take(keep)
 
 
+async def quarantine_shared_keys(
+    batch: Batch, reasons: Mapping[int, str], origin: Origin, quarantine: Quarantine
+) -> None:
+    """Put the rows of a batch that `reasons` names, whose keys belong to other rows, in quarantine."""
+    await _quarantine_rows(batch, reasons, origin, SHARED_KEY_READER, quarantine)
+
+
+async def _quarantine_rows(
+    batch: Batch, reasons: Mapping[int, str], origin: Origin, reader: dict[str, Any], quarantine: Quarantine
+) -> None:
+    rejected = [Rejected(row_json(batch, row), reason, origin.source) for row, reason in reasons.items()]
+    if rejected:
+        await quarantine.put(Origin(origin.kind, origin.venue, origin.source, reader), rejected)
+
+
 ROW_READER = {"format": "row"}
-"""How to read a row again that was read well and refused for its values: JSON of the model's columns."""
+"""The reader of rows that were rejected for their values: JSON of the model's columns."""
+SHARED_KEY_READER = {"format": "row of a shared key"}
+"""The reader of rows whose key an earlier row with other values has: a retry would overwrite that one."""
 
 
 def row_json(batch: Batch, row: int) -> bytes:

@@ -1,7 +1,8 @@
-"""How rows get their seq, and the record that holds each (kind, venue, symbol) to one numbering.
+"""How rows get their seq, and the record that gives each (kind, venue, symbol) one numbering.
 
-A source's own ids are taken as they are. Rows without ids are numbered max(previous + 1, ts_event) in the
-source's order, which gives the same numbers each time the same source is read from its start.
+A source's own ids are taken as they are. Rows without ids are numbered max(previous + 1, ts_event): those of live
+sources and captures in order of arrival, those of files in order of time and beside what is stored
+(`ingest.imports.comparison`), so that reading a source again gives the same numbers.
 """
 
 from __future__ import annotations
@@ -14,37 +15,44 @@ from nats.js.errors import KeyWrongLastSequenceError
 from numpy.typing import NDArray
 
 from tapehouse.batch import Batch, Strings
-from tapehouse.bus import State, word
 from tapehouse.errors import NumberingError
 from tapehouse.model import Kind
+from tapehouse.stream.bus import State, word
 
 BY_TIME = "time"
+"""The numbering of a source without ids of its own."""
+_CONCURRENT_CLAIMS = 256
 
 
-def by_time(batch: Batch, previous: dict[str, int]) -> Batch:
+def number_by_time(batch: Batch, previous: dict[str, int]) -> Batch:
     """`batch` with seq = max(previous + 1, ts_event) within each symbol, in row order.
 
-    `previous` has the last seq of each symbol, is read for those it has, and is brought up to date. A row
-    without a symbol, which never gets far, is numbered by its time alone.
+    `previous` maps a symbol to its last seq; it is read and updated. A row without a symbol, which validation
+    rejects, keeps its ts_event.
     """
     times = batch.array("ts_event")
     symbols = batch.strings("symbol")
     seq = times.copy()
-    for rows, symbol in by_symbol(symbols):
-        own = times[rows]
-        if symbol in previous:
-            own = own.copy()
-            own[0] = max(int(own[0]), previous[symbol] + 1)
-        # seq[i] = max over j <= i of own[j] + (i - j)
-        steps = np.arange(len(own))
-        numbered = np.maximum.accumulate(own - steps) + steps
+    for rows, symbol in rows_by_symbol(symbols):
+        numbered = rising_from(times[rows], previous.get(symbol))
         seq[rows] = numbered
         previous[symbol] = int(numbered[-1])
     return Batch(batch.kind, batch.venue, batch.rows, {**batch.columns, "seq": seq})
 
 
-def by_symbol(symbols: Strings) -> Iterable[tuple[NDArray[np.int64] | slice, str]]:
-    """(positions of the rows in order, symbol) for each symbol that has rows; rows without one are left out."""
+def rising_from(lowest: NDArray[np.int64], previous: int | None) -> NDArray[np.int64]:
+    """The least numbers that are at least `lowest`, rise strictly, and begin above `previous`, int64 [rows]."""
+    if previous is not None:
+        lowest = lowest.copy()
+        lowest[0] = max(int(lowest[0]), previous + 1)
+    # number[i] = max over j <= i of lowest[j] + (i - j)
+    steps = np.arange(len(lowest))
+    numbers: NDArray[np.int64] = np.maximum.accumulate(lowest - steps) + steps
+    return numbers
+
+
+def rows_by_symbol(symbols: Strings) -> Iterable[tuple[NDArray[np.int64] | slice, str]]:
+    """(row positions in row order, symbol) of each symbol that has rows; rows without a symbol are left out."""
     codes = symbols.codes
     if len(codes) and (codes == codes[0]).all():
         if codes[0] >= 0:
@@ -56,39 +64,52 @@ def by_symbol(symbols: Strings) -> Iterable[tuple[NDArray[np.int64] | slice, str
         yield rows, symbols.values[int(codes[rows[0]])]
 
 
-class Numberings:
-    """The record of numberings in the shared state; each symbol is looked up once."""
+class NumberingRegistry:
+    """The numberings of one venue, recorded in the shared state at first use. Each symbol is looked up once."""
 
-    def __init__(self, state: State, kind: Kind, venue: str, numbering: str) -> None:
+    def __init__(self, state: State, venue: str) -> None:
         self._state = state
-        self._kind = kind
         self._venue = venue
-        self._numbering = numbering
-        self._held: set[str] = set()
+        self._claimed: set[tuple[str, str, str]] = set()
 
-    async def hold(self, symbols: Iterable[str]) -> None:
-        """Record this numbering for symbols that have none; NumberingError where another is recorded."""
-        fresh = [symbol for symbol in symbols if symbol not in self._held]
-        for start in range(0, len(fresh), 256):
-            await asyncio.gather(*(self._hold(symbol) for symbol in fresh[start : start + 256]))
-        self._held.update(fresh)
+    async def claim(self, batch: Batch, numbering: str) -> None:
+        """Record `numbering` for the symbols of `batch`; a kind without symbols needs none.
 
-    async def _hold(self, symbol: str) -> None:
-        key = f"numbering.{self._kind.name}.{word(self._venue)}.{word(symbol)}"
+        Raises NumberingError where another numbering is recorded.
+        """
+        if "symbol" in batch.columns:
+            await self.claim_symbols(batch.kind, batch.strings("symbol").compact().values, numbering)
+
+    async def claim_symbols(self, kind: Kind, symbols: Iterable[str], numbering: str) -> None:
+        """Record `numbering` for `symbols`; raises NumberingError where another is recorded."""
+        claims = [(kind.name, symbol, numbering) for symbol in symbols]
+        fresh = [claim for claim in claims if claim not in self._claimed]
+        for start in range(0, len(fresh), _CONCURRENT_CLAIMS):
+            await asyncio.gather(
+                *(self._claim(*claim) for claim in fresh[start : start + _CONCURRENT_CLAIMS])
+            )
+        self._claimed.update(fresh)
+
+    async def _claim(self, kind: str, symbol: str, numbering: str) -> None:
+        key = f"numbering.{kind}.{word(self._venue)}.{word(symbol)}"
         recorded = await self._state.get(key)
         if recorded is None:
             try:
-                await self._state.replace(key, self._numbering, 0)
+                await self._state.replace(key, numbering, 0)
             except KeyWrongLastSequenceError:
                 recorded = await self._state.get(key)
             else:
                 return
-        if recorded != self._numbering:
+        if recorded != numbering:
+            same = (
+                "number a file by its times too: --number-by time"
+                if recorded == BY_TIME
+                else f"map a file's column of {recorded} to seq: --map seq=COLUMN"
+            )
             raise NumberingError(
-                f"{self._kind.name} of {symbol} on {self._venue}: expected rows numbered by {recorded}, "
-                f"was {self._numbering}",
-                remedy="Rows with two numberings would double. Give this source a venue of its own, or map "
-                f"its column of {recorded} to seq.",
+                f"{kind} of {symbol} on {self._venue}: expected rows numbered by {recorded}, was {numbering}",
+                remedy=f"The same rows under two numberings would be stored twice. Either {same}; or give this source "
+                "a venue of its own.",
                 symbol=symbol,
                 recorded=recorded,
             )

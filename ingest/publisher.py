@@ -1,10 +1,10 @@
-"""Batches to JetStream, each stored at least once, whatever happens to the broker.
+"""Publishes batches to JetStream, each stored at least once, whatever happens to the broker.
 
-A batch leaves the window only when the broker has acknowledged it. Until then it is sent again, oldest
-first and under the same Nats-Msg-Id, after a reconnect, after an acknowledgement that did not come, and
-after a refusal because the stream was full. The identity is that of the content, so a batch that was stored
-though its acknowledgement was lost is stored once. Batches for shards that the stream takes no more are never
-sent elsewhere: their order among those that were stored would be lost.
+A batch leaves the window only when the broker has acknowledged it. Until then it is sent again, oldest first
+and with the same Nats-Msg-Id, after a reconnect, a missing acknowledgement, or a rejection because the stream
+was full. The id is a hash of the content, and of its place where the source has places, so a batch whose
+acknowledgement was lost is stored once. Batches of shards that were removed are never sent to other shards: their
+order among the stored ones would be lost.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from tapehouse import sharding
-from tapehouse.bus import Bus
 from tapehouse.errors import ConnectError, PublishError, TapehouseError
+from tapehouse.stream import sharding
+from tapehouse.stream.bus import Bus
 
 STREAM_FULL = {10077, 10076}
 """Error codes of the broker: maximum bytes or messages exceeded."""
-_FULL = "the stream is full: the writers are behind"
-_NO_ROOM = {10047, 10023}  # insufficient storage, insufficient resources
-_TRY_LATER = {503, 500}
-# The broker's limit is for headers and payload together, and it cuts off who exceeds it.
+_FULL_REASON = "the stream is full: the writers have not caught up"
+_INSUFFICIENT_RESOURCES = {10047, 10023}  # insufficient storage, insufficient resources
+_UNAVAILABLE = {503, 500}
+# The broker's limit covers headers and payload, and it disconnects a client that exceeds it.
 _HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + 2 * hashlib.sha256().digest_size
 _log = structlog.get_logger()
 
 
 @dataclass
-class _Sent:
+class _PendingMessage:
     subject: str
     payload: bytes
     msg_id: str
@@ -44,7 +44,7 @@ class _Sent:
 
 
 class Publisher:
-    """An ordered window of batches under way. Tickets count from 0; all below `settled` are stored."""
+    """An ordered window of unacknowledged batches. Tickets count from 0; all below `first_pending` are stored."""
 
     def __init__(
         self,
@@ -53,42 +53,42 @@ class Publisher:
         window: int = 64,
         window_bytes: int = 16 * 2**20,
         ack_timeout_s: float = 5,
-        refused_wait_s: float = 0.25,
+        rejected_wait_s: float = 0.25,
     ) -> None:
         self._bus = bus
         self._window = window
         self._window_bytes = window_bytes
         self._ack_timeout = ack_timeout_s
-        self._refused_wait = refused_wait_s
-        self._under_way: dict[int, _Sent] = {}
+        self._rejected_wait = rejected_wait_s
+        self._pending: dict[int, _PendingMessage] = {}
         self._bytes = 0
         self._next = 0
         self._resend_from = 0.0
-        self._moved = asyncio.Condition()
+        self._changed = asyncio.Condition()
         self._wake = asyncio.Event()
         self._failure: TapehouseError | None = None
-        self._refusal = ""
-        self._unheard = False
+        self._rejection_reason = ""
+        self._stream_missing = False
         self._inbox = bus.client.new_inbox()
         self._subscription: Subscription | None = None
         self._resending: asyncio.Task[None] | None = None
         self.full = False
-        """The stream refuses more until the writers have caught up; publish waits."""
-        self.doubled = 0
-        """Batches that the broker had already."""
+        """Whether the stream rejects messages now; `publish` waits meanwhile."""
+        self.duplicates = 0
+        """Batches that the broker had stored already."""
         self.last_seq = 0
-        """The highest sequence in the stream given to a batch of this publisher."""
+        """The highest stream sequence of a batch of this publisher."""
 
     async def __aenter__(self) -> Self:
-        self._subscription = await self._bus.client.subscribe(f"{self._inbox}.*", cb=self._acknowledged)
-        self._bus.on_reconnect.append(self._resend_all)
-        self._bus.on_fault.append(self._forbidden)
+        self._subscription = await self._bus.client.subscribe(f"{self._inbox}.*", cb=self._on_acknowledgement)
+        self._bus.on_reconnect.append(self._mark_all_overdue)
+        self._bus.on_fault.append(self._on_permission_error)
         self._resending = asyncio.create_task(self._resend())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._bus.on_reconnect.remove(self._resend_all)
-        self._bus.on_fault.remove(self._forbidden)
+        self._bus.on_reconnect.remove(self._mark_all_overdue)
+        self._bus.on_fault.remove(self._on_permission_error)
         if self._resending:
             self._resending.cancel()
             await asyncio.gather(self._resending, return_exceptions=True)
@@ -96,65 +96,66 @@ class Publisher:
             await self._subscription.unsubscribe()
 
     @property
-    def waits(self) -> str:
-        """Why the stream takes nothing now; empty where it does."""
+    def blocked_reason(self) -> str:
+        """Why the stream accepts no messages now; empty where it does."""
         if not self._bus.connected:
-            return "nats is away"
-        return self._refusal if self.full else ""
+            return "not connected to nats"
+        return self._rejection_reason if self.full else ""
 
     @property
-    def largest(self) -> int:
-        """Bytes in one message, at most."""
+    def max_message_bytes(self) -> int:
+        """The largest payload of one message, in bytes."""
         return int(self._bus.client.max_payload) - _HEADER_BYTES
 
     @property
-    def settled(self) -> int:
-        """Every ticket below this one is acknowledged."""
-        return next(iter(self._under_way), self._next)
+    def first_pending(self) -> int:
+        """The oldest unacknowledged ticket: every one below it is stored."""
+        return next(iter(self._pending), self._next)
 
     @property
-    def handed_over(self) -> int:
-        """The ticket that the next message will get."""
+    def next_ticket(self) -> int:
+        """The ticket of the next message."""
         return self._next
 
-    async def publish(self, subject: str, payload: bytes) -> int:
-        """Hand over one message and return its ticket; waits for as long as the window is full.
+    async def publish(self, subject: str, payload: bytes, place: str = "") -> int:
+        """Send one message and return its ticket; waits for as long as the window is full.
 
-        Raises PublishError when the broker refuses a message for good (too large, no permission), and
+        `place` is the message's place in its source, where the same content at another place is another message.
+        Raises PublishError when the broker rejects a message permanently (too large, no permission), and
         ConnectError when the connection was closed.
         """
         size = len(payload)
-        if size > self.largest:
-            raise PublishError(f"publish: expected at most {self.largest} bytes, was {size}")
-        msg_id = hashlib.sha256(payload).hexdigest()
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._failure or self._has_room(size))
+        if size > self.max_message_bytes:
+            raise PublishError(f"publish: expected at most {self.max_message_bytes} bytes, was {size}")
+        msg_id = hashlib.sha256(place.encode() + payload).hexdigest()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._failure or self._has_room(size))
             self._raise_failure()
             ticket = self._next
             self._next += 1
-            self._under_way[ticket] = _Sent(subject, payload, msg_id, time.monotonic())
+            self._pending[ticket] = _PendingMessage(subject, payload, msg_id, time.monotonic())
             self._bytes += size
         await self._send(ticket)
         return ticket
 
     async def drain(self) -> None:
-        """Wait until every message handed over is stored."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._failure or not self._under_way)
+        """Wait until every message is stored."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._failure or not self._pending)
             self._raise_failure()
 
-    async def settle(self, ticket: int) -> None:
+    async def wait_acknowledged(self, ticket: int) -> None:
         """Wait until every ticket up to and including `ticket` is stored."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._failure or self.settled > ticket)
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._failure or self.first_pending > ticket)
             self._raise_failure()
 
     def _has_room(self, size: int) -> bool:
-        if not self._under_way:
+        if not self._pending:
             return True
         return (
             not self.full
-            and len(self._under_way) < self._window
+            and len(self._pending) < self._window
             and self._bytes + size <= self._window_bytes
             and self._bus.connected
         )
@@ -164,81 +165,85 @@ class Publisher:
             raise self._failure
 
     async def _send(self, ticket: int) -> None:
-        sent = self._under_way.get(ticket)
-        if sent is None:
+        message = self._pending.get(ticket)
+        if message is None:
             return
-        sent.at = time.monotonic()
+        message.at = time.monotonic()
         try:
             await self._bus.client.publish(
-                sent.subject, sent.payload, f"{self._inbox}.{ticket}", {"Nats-Msg-Id": sent.msg_id}
+                message.subject, message.payload, f"{self._inbox}.{ticket}", {"Nats-Msg-Id": message.msg_id}
             )
         except (NatsError, OSError) as reason:
-            # The connection is down: the reconnect sends all that is under way again.
+            # The connection is down: the reconnect sends all pending messages again.
             _log.debug("publish failed", ticket=ticket, reason=repr(reason))
 
-    async def _acknowledged(self, message: Msg) -> None:
+    async def _on_acknowledgement(self, message: Msg) -> None:
         ticket = int(message.subject.rsplit(".", 1)[1])
-        # An empty answer is the server's word that no stream listens yet.
+        # The server answers with an empty message where no stream exists for the subject yet.
         answer: dict[str, Any] = json.loads(message.data or b'{"error": {"code": 503}}')
         error = answer.get("error")
-        async with self._moved:
+        async with self._changed:
             if error is None:
-                sent = self._under_way.pop(ticket, None)
-                if sent is not None:
-                    self._bytes -= len(sent.payload)
-                    self.doubled += bool(answer.get("duplicate"))
+                acknowledged = self._pending.pop(ticket, None)
+                if acknowledged is not None:
+                    self._bytes -= len(acknowledged.payload)
+                    self.duplicates += bool(answer.get("duplicate"))
                     self.last_seq = max(self.last_seq, int(answer["seq"]))
                 if self.full:
                     self.full = False
                     self._wake.set()
-                    _log.info("stream takes batches again")
+                    _log.info("stream accepts batches again")
             elif error.get("err_code") in STREAM_FULL:
-                self._refused(ticket, _FULL)
-            elif error.get("err_code") in _NO_ROOM:
-                self._refused(ticket, f"nats has no room: {error.get('description')}")
-            elif error.get("code") in _TRY_LATER:
-                self._unheard = "description" not in error
-                self._refused(
-                    ticket, f"the stream takes nothing: {error.get('description', 'it is not there')}"
+                self._handle_rejection(ticket, _FULL_REASON)
+            elif error.get("err_code") in _INSUFFICIENT_RESOURCES:
+                self._handle_rejection(ticket, f"nats has insufficient resources: {error.get('description')}")
+            elif error.get("code") in _UNAVAILABLE:
+                self._stream_missing = "description" not in error
+                self._handle_rejection(
+                    ticket, f"the stream is unavailable: {error.get('description', 'it does not exist')}"
                 )
             else:
                 self._failure = PublishError(
-                    f"publish: the broker refused a batch: {error.get('description')}", error=error
+                    f"publish: the broker rejected a batch: {error.get('description')}", error=error
                 )
-            self._moved.notify_all()
+            self._changed.notify_all()
 
-    async def _forbidden(self, reason: Exception) -> None:
-        """A publish without permission gets no answer, only a word on the connection."""
-        said = str(reason).lower()
-        subjects = {sent.subject for sent in self._under_way.values() if f'"{sent.subject.lower()}"' in said}
-        if "permissions violation" in said and subjects:
+    async def _on_permission_error(self, reason: Exception) -> None:
+        """A publish without permission gets no answer, only an asynchronous error of the connection."""
+        error_text = str(reason).lower()
+        subjects = {
+            message.subject
+            for message in self._pending.values()
+            if f'"{message.subject.lower()}"' in error_text
+        }
+        if "permissions violation" in error_text and subjects:
             await self._fail(PublishError(f"publish: {self._bus.role} may not publish to {subjects.pop()}"))
 
     async def _fail(self, failure: TapehouseError) -> None:
-        async with self._moved:
+        async with self._changed:
             self._failure = failure
-            self._moved.notify_all()
+            self._changed.notify_all()
 
-    def _refused(self, ticket: int, reason: str) -> None:
-        if ticket in self._under_way:
-            self._under_way[ticket].at = -self._ack_timeout
-        self._refusal = reason
+    def _handle_rejection(self, ticket: int, reason: str) -> None:
+        if ticket in self._pending:
+            self._pending[ticket].at = -self._ack_timeout
+        self._rejection_reason = reason
         if not self.full:
             self.full = True
-            _log.warning("batches are refused, the feed waits", reason=reason)
-        self._resend_from = time.monotonic() + self._refused_wait
+            _log.warning("stream rejects batches, feed paused", reason=reason)
+        self._resend_from = time.monotonic() + self._rejected_wait
         self._wake.set()
 
-    async def _look_at_shards(self) -> None:
-        """Give up where the stream takes no more for a shard that is published to."""
-        self._unheard = False
+    async def _check_shards(self) -> None:
+        """Fail where a shard that is published to was removed."""
+        self._stream_missing = False
         try:
-            present = await sharding.current(await self._bus.state())
+            present = await sharding.current(await self._bus.shared_state())
         except (NatsError, TimeoutError, TapehouseError) as reason:
-            # The streams are not there yet: the next refusal asks again.
-            _log.debug("no answer about the shards", reason=repr(reason))
+            # The streams are not created yet: the next rejection checks again.
+            _log.debug("shards not read", reason=repr(reason))
             return
-        published = {int(sent.subject.rpartition(".")[2]) for sent in self._under_way.values()}
+        published = {int(message.subject.rpartition(".")[2]) for message in self._pending.values()}
         if not published <= set(present.numbers):
             await self._fail(
                 PublishError(
@@ -247,36 +252,36 @@ class Publisher:
                 )
             )
 
-    def _resend_all(self) -> None:
-        for sent in self._under_way.values():
-            sent.at = -self._ack_timeout
+    def _mark_all_overdue(self) -> None:
+        for message in self._pending.values():
+            message.at = -self._ack_timeout
         self._wake.set()
 
     async def _resend(self) -> None:
-        """Sends again what is overdue, oldest first, for as long as the publisher is open."""
+        """Send overdue messages again, oldest first, for as long as the publisher is open."""
         while True:
             try:
                 await self._bus.until_connected()
             except ConnectError as closed:
                 await self._fail(closed)
                 return
-            if self._unheard:
-                await self._look_at_shards()
+            if self._stream_missing:
+                await self._check_shards()
             now = time.monotonic()
             if self.full:
                 if now >= self._resend_from:
                     self._resend_from = now + self._ack_timeout
-                    # The oldest alone is the probe: the rest follow once it is taken.
-                    await self._send(self.settled)
+                    # Only the oldest is sent as a probe: the rest follow once it is accepted.
+                    await self._send(self.first_pending)
                 wait = self._resend_from - now
             else:
-                overdue = [t for t, sent in self._under_way.items() if sent.at + self._ack_timeout <= now]
+                overdue = [t for t, message in self._pending.items() if message.at + self._ack_timeout <= now]
                 for ticket in overdue:
                     await self._send(ticket)
-                oldest = min((sent.at for sent in self._under_way.values()), default=now)
+                oldest = min((message.at for message in self._pending.values()), default=now)
                 wait = max(oldest + self._ack_timeout - now, 0.01)
-            async with self._moved:
-                self._moved.notify_all()
+            async with self._changed:
+                self._changed.notify_all()
             self._wake.clear()
             try:
                 async with asyncio.timeout(wait):

@@ -1,13 +1,16 @@
-"""What was refused, kept with its reason: the stream QUARANTINE.
+"""Rejected rows with their reasons, in the stream QUARANTINE.
 
-A message holds up to some hundreds of refused rows of one kind and venue. An entry is named by the message's
-sequence and its place in it, as 17.3.
+A message is a page of up to 500 rejected rows of one kind and venue; its subject ends with their number, so that the
+stream's own counts by subject tell how many rows it holds. An entry's id is the sequence of its page
+and its index in it, such as 17.3.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,20 +21,21 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from ingest.rejected import Rejected
-from tapehouse.bus import QUARANTINE, Bus, word
 from tapehouse.clock import now_ns
+from tapehouse.stream.bus import QUARANTINE, Bus, word
 
-_ENTRIES = 500
-_BYTES = 256 * 2**10
-_ORIGINAL_MAX = 64 * 2**10
-_TEXT_MAX = 1_000
-_ANSWER_S = 2
-_AGAIN_S = 0.1
+_PAGE_ENTRIES = 500
+_PAGE_BYTES = 256 * 2**10
+_MAX_ORIGINAL_BYTES = 64 * 2**10
+_MAX_TEXT = 1_000
+_ACK_TIMEOUT_S = 2
+_RETRY_S = 0.1
+_REMEDY = re.compile(r" \(--[^()]*\)$")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where rows come from and how to read them again: `reader` is given to the feed on retry."""
+    """Where rows come from; `reader` says how to read them again on retry."""
 
     kind: str
     venue: str
@@ -40,8 +44,8 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One refused row."""
+class QuarantineEntry:
+    """One rejected row."""
 
     id: str
     at_ns: int
@@ -55,24 +59,30 @@ class Entry:
 
     @property
     def page(self) -> int:
-        """The sequence of the message that holds it."""
+        """The stream sequence of its page."""
         return int(self.id.partition(".")[0])
 
 
-def _bounded(item: Rejected) -> tuple[bytes, str, str]:
-    """(original, reason, where), none of them longer than a message can take hundreds of."""
-    reason, where = item.reason[:_TEXT_MAX], item.where[-_TEXT_MAX:]
-    if len(item.original) > _ORIGINAL_MAX:
-        return item.original[:_ORIGINAL_MAX], f"{reason} (original cut at 64 KB)", where
+def _truncate(item: Rejected) -> tuple[bytes, str, str]:
+    """(original, reason, where), truncated so that a page can hold hundreds of them."""
+    reason, where = item.reason[:_MAX_TEXT], item.where[-_MAX_TEXT:]
+    if len(item.original) > _MAX_ORIGINAL_BYTES:
+        return item.original[:_MAX_ORIGINAL_BYTES], f"{reason} (original cut at 64 KB)", where
     return item.original, reason, where
 
 
-def _pages(rejected: Iterable[Rejected]) -> Iterable[list[tuple[bytes, str, str]]]:
+def expectation(reason: str) -> str:
+    """A reason without the value that it is about, with its remedy: (--option does so)."""
+    remedy = _REMEDY.search(reason)
+    return reason.partition(", was ")[0] + (remedy[0] if remedy and ", was " in reason else "")
+
+
+def _paginate(rejected: Iterable[Rejected]) -> Iterable[list[tuple[bytes, str, str]]]:
     page: list[tuple[bytes, str, str]] = []
     size = 0
-    for row in map(_bounded, rejected):
+    for row in map(_truncate, rejected):
         row_size = len(msgpack.packb(row))
-        if page and (len(page) == _ENTRIES or size + row_size > _BYTES):
+        if page and (len(page) == _PAGE_ENTRIES or size + row_size > _PAGE_BYTES):
             yield page
             page, size = [], 0
         page.append(row)
@@ -81,49 +91,63 @@ def _pages(rejected: Iterable[Rejected]) -> Iterable[list[tuple[bytes, str, str]
         yield page
 
 
+def _rows_of(subject: str) -> int:
+    """The number of rows at the end of a page's subject; of a page without it 1, the least it has."""
+    *_, rows = subject.split(".")[3:] or ["1"]
+    return int(rows)
+
+
 class Quarantine:
-    """Writes to and reads from the quarantine."""
+    """Reads and writes the stream of rejected rows."""
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self.count = 0
-        """Rows put in through this object."""
+        """Rows written by this object."""
+        self.reasons = Counter[str]()
+        """Those rows by what was expected of them."""
 
     async def put(self, origin: Origin, rejected: Sequence[Rejected]) -> None:
-        """Keep rows with their reasons; returns when the broker has stored them.
+        """Store rejected rows; returns when the broker has acknowledged them.
 
-        Originals over 64 KB are cut, and their reason says so.
+        Originals over 64 KiB are truncated, and their reason says so.
         """
-        for page in _pages(rejected):
+        for page in _paginate(rejected):
             await self._store(origin, now_ns(), page)
             self.count += len(page)
+            self.reasons.update(expectation(reason) for _, reason, _ in page)
 
     async def _store(self, origin: Origin, at_ns: int, rows: Sequence[tuple[bytes, str, str]]) -> None:
-        """Publish one page until it is stored; the same rows of the same source again are stored once."""
+        """Publish one page until it is acknowledged; a repeat of the same rows of the same source is stored once."""
         body = msgpack.packb([origin.kind, origin.venue, origin.source, origin.reader, rows])
-        subject = f"quarantine.{origin.kind}.{word(origin.venue)}"
+        subject = f"quarantine.{origin.kind}.{word(origin.venue)}.{len(rows)}"
         headers = {"Nats-Msg-Id": hashlib.blake2b(body, digest_size=16).hexdigest()}
         while True:
             try:
                 await self._bus.js.publish(
-                    subject, msgpack.packb([at_ns, body]), timeout=_ANSWER_S, headers=headers
+                    subject, msgpack.packb([at_ns, body]), timeout=_ACK_TIMEOUT_S, headers=headers
                 )
                 return
             except NoStreamResponseError:
-                # The broker is there and its streams are not yet.
-                await asyncio.sleep(_AGAIN_S)
+                # The broker is up, its streams are not created yet.
+                await asyncio.sleep(_RETRY_S)
             except (NatsTimeoutError, ConnectionClosedError, OutboundBufferLimitError):
                 await self._bus.until_connected()
 
-    async def entries(self) -> AsyncIterator[Entry]:
-        """All entries, oldest first."""
+    async def rows(self) -> int:
+        """How many rows are in quarantine now."""
+        state = (await self._bus.js.stream_info(QUARANTINE, subjects_filter="quarantine.>")).state
+        return sum(_rows_of(subject) * count for subject, count in (state.subjects or {}).items())
+
+    async def entries(self) -> AsyncIterator[QuarantineEntry]:
+        """Yields all entries, oldest first."""
         state = (await self._bus.js.stream_info(QUARANTINE)).state
         for seq in range(max(state.first_seq, 1), state.last_seq + 1):
             for entry in await self.page(seq):
                 yield entry
 
-    async def page(self, seq: int) -> list[Entry]:
-        """The entries of one message; empty when it is gone."""
+    async def page(self, seq: int) -> list[QuarantineEntry]:
+        """The entries of one message of the quarantine stream, that with sequence `seq`; empty when there is none."""
         try:
             message = await self._bus.js.get_msg(QUARANTINE, seq, direct=True)
         except NotFoundError:
@@ -131,12 +155,12 @@ class Quarantine:
         at_ns, body = msgpack.unpackb(message.data or b"")
         kind, venue, source, reader, rows = msgpack.unpackb(body)
         return [
-            Entry(f"{seq}.{place}", at_ns, kind, venue, source, reader, original, reason, where)
+            QuarantineEntry(f"{seq}.{place}", at_ns, kind, venue, source, reader, original, reason, where)
             for place, (original, reason, where) in enumerate(rows)
         ]
 
-    async def keep(self, seq: int, entries: Sequence[Entry]) -> None:
-        """Of one message keep only `entries`, which get new ids; without any it is removed."""
+    async def replace_page(self, seq: int, entries: Sequence[QuarantineEntry]) -> None:
+        """Replace page `seq` by a page of `entries`, which get new ids; without entries only delete it."""
         if entries:
             first = entries[0]
             origin = Origin(first.kind, first.venue, first.source, first.reader)

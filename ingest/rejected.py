@@ -1,4 +1,4 @@
-"""A record that cannot be taken in, as it came."""
+"""A record that was not accepted, as received."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rejected:
-    """What a source held where a record was expected; it goes to quarantine."""
+    """Input that is not a valid record; it goes to quarantine."""
 
     original: bytes
-    """The line without its line end (of one beyond the limit its beginning), or the row as JSON."""
+    """The line without its line end (its beginning where it is too long), or the row as JSON."""
     reason: str
     """"price: expected a number, was 'abc'"."""
     where: str

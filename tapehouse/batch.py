@@ -1,8 +1,8 @@
-"""Rows of one kind and venue as columns: what feeds make, the wire carries and the writer commits.
+"""Rows of one kind and venue as columns: feeds build them, the stream carries them, the writer commits them.
 
-By logical type a column is held as: numbers, times and flags -> a numpy array of the model's dtype;
-symbols and texts -> `Strings`; lists of doubles -> `Lists`; decimals -> a `V16` array. The column `venue`
-is not held: it is the batch's.
+Columns by logical type: numbers, times and flags are numpy arrays of the model's dtype; symbols and texts are
+`Strings`; lists of doubles are `Lists`; decimals are `V16` arrays. There is no column `venue`: it is an attribute
+of the batch.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Strings:
     codes: NDArray[Any]
 
     def take(self, rows: NDArray[Any]) -> Strings:
-        """The rows chosen by a mask or by positions; the dictionary stays whole."""
+        """The rows selected by a mask or by indices; the dictionary is not reduced."""
         return Strings(self.values, self.codes[rows])
 
     def slice(self, start: int, stop: int) -> Strings:
@@ -33,8 +33,8 @@ class Strings:
         return Strings(self.values, self.codes[start:stop])
 
     def compact(self) -> Strings:
-        """The same rows with a dictionary of just the values they use, in order of their codes."""
-        places = np.add(self.codes, 1, dtype=np.int64)  # narrow codes would wrap around
+        """The same rows with a dictionary of only the used values, in the order of their codes."""
+        places = np.add(self.codes, 1, dtype=np.int64)  # narrow codes would overflow
         used = np.flatnonzero(np.bincount(places, minlength=len(self.values) + 1)[1:])
         if len(used) == len(self.values):
             return self
@@ -43,19 +43,19 @@ class Strings:
         return Strings(tuple(self.values[code] for code in used), lookup[self.codes])
 
     def to_list(self) -> list[str | None]:
-        """One Python value a row."""
+        """One value for each row."""
         return [None if code < 0 else self.values[code] for code in self.codes.tolist()]
 
     @staticmethod
     def of(rows: Iterable[str | None]) -> Strings:
-        """Encode one Python value a row."""
+        """Encode one value for each row."""
         known: dict[str, int] = {}
         codes = [-1 if value is None else known.setdefault(value, len(known)) for value in rows]
         return Strings(tuple(known), np.array(codes, np.int32))
 
     @staticmethod
     def constant(value: str | None, rows: int) -> Strings:
-        """`rows` times the same value."""
+        """A column of `rows` equal values."""
         if value is None:
             return Strings((), np.full(rows, -1, np.int32))
         return Strings((value,), np.zeros(rows, np.int32))
@@ -69,26 +69,26 @@ class Lists:
     ends: NDArray[np.int64]
 
     def row(self, index: int) -> NDArray[np.float64]:
-        """One row's values."""
+        """The values of row `index`."""
         start = int(self.ends[index - 1]) if index else 0
         return self.values[start : int(self.ends[index])]
 
     @property
     def starts(self) -> NDArray[np.int64]:
-        """Where each row begins in `values`."""
+        """The index in `values` at which each row begins, int64 [rows]."""
         starts = np.empty_like(self.ends)
         starts[:1] = 0
         starts[1:] = self.ends[:-1]
         return starts
 
     def take(self, rows: NDArray[Any]) -> Lists:
-        """The rows chosen by a mask or by positions."""
+        """The rows selected by a mask or by indices."""
         starts, ends = self.starts[rows], self.ends[rows]
         lengths = ends - starts
         new_ends = np.cumsum(lengths, dtype=np.int64)
-        # Each value's place: its place among those taken, moved by how far its row moves.
-        moves = np.repeat(starts - (new_ends - lengths), lengths)
-        return Lists(self.values[np.arange(len(moves)) + moves], new_ends)
+        # The source index of each value: its index in the result plus the offset of its row.
+        offsets = np.repeat(starts - (new_ends - lengths), lengths)
+        return Lists(self.values[np.arange(len(offsets)) + offsets], new_ends)
 
     def slice(self, start: int, stop: int) -> Lists:
         """Rows start (inclusive) to stop (exclusive)."""
@@ -99,7 +99,7 @@ class Lists:
 
     @staticmethod
     def of(rows: Sequence[Sequence[float] | NDArray[np.float64]]) -> Lists:
-        """Pack one sequence a row."""
+        """Pack one sequence for each row."""
         ends = np.cumsum([len(row) for row in rows], dtype=np.int64)
         values = np.concatenate([np.asarray(row, np.float64) for row in rows]) if rows else np.empty(0)
         return Lists(values, ends)
@@ -110,33 +110,42 @@ ColumnData = NDArray[Any] | Strings | Lists
 
 @dataclass(frozen=True)
 class Batch:
-    """`rows` records of one kind and venue; `columns` has every column of the kind but `venue`."""
+    """`rows` records of one kind and venue; `columns` has every column of the kind but `venue`.
+
+    It may be made without the kind's optional columns, which are then null.
+    """
 
     kind: Kind
     venue: str
     rows: int
     columns: dict[str, ColumnData]
 
+    def __post_init__(self) -> None:
+        for name in self.kind.optional:
+            if name not in self.columns:
+                columns = {**self.columns, name: Strings.constant(None, self.rows)}
+                object.__setattr__(self, "columns", columns)
+
     def array(self, name: str) -> NDArray[Any]:
-        """A column that is held as a numpy array."""
+        """A column that is a numpy array."""
         data = self.columns[name]
         assert isinstance(data, np.ndarray), name
         return data
 
     def strings(self, name: str) -> Strings:
-        """A column that is held as strings."""
+        """A column of symbols or texts."""
         data = self.columns[name]
         assert isinstance(data, Strings), name
         return data
 
     def lists(self, name: str) -> Lists:
-        """A column that is held as lists of doubles."""
+        """A column of lists of doubles."""
         data = self.columns[name]
         assert isinstance(data, Lists), name
         return data
 
     def take(self, rows: NDArray[Any]) -> Batch:
-        """The rows chosen by a mask or by positions, in that order."""
+        """The rows selected by a mask or by indices, in that order."""
         count = int(np.count_nonzero(rows)) if rows.dtype == np.bool_ else len(rows)
         columns: dict[str, ColumnData] = {
             name: data[rows] if isinstance(data, np.ndarray) else data.take(rows)

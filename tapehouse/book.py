@@ -1,7 +1,7 @@
-"""The book of one symbol: a snapshot with the updates behind it applied.
+"""The order book of one symbol: a snapshot with the updates after it applied.
 
-A snapshot holds all levels up to the venue's limit; an update holds the new sizes of some levels, 0 for a level
-that is gone. An update covers the ids behind `before` up to and including its `seq`.
+A snapshot has all levels up to the venue's limit; an update has the new sizes of some levels, 0 for a level that is
+removed. An update covers the ids after `before` up to its `seq`, inclusive.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Levels = Sequence[float] | NDArray[np.float64]
-Side = dict[float, float]
+BookSide = dict[float, float]
 
 
 class Book:
-    """Sizes by price for both sides, true as of update `seq` at `ts_event` (ns UTC, the venue's clock)."""
+    """Sizes by price of both sides, as of update `seq` at `ts_event` (ns UTC, the venue's clock)."""
 
     def __init__(
         self,
@@ -30,8 +30,8 @@ class Book:
     ) -> None:
         self.seq = seq
         self.ts_event = ts_event
-        self.bids: Side = {}
-        self.asks: Side = {}
+        self.bids: BookSide = {}
+        self.asks: BookSide = {}
         self._best_bid = math.nan
         self._best_ask = math.nan
         self._set(bid_prices, bid_sizes, ask_prices, ask_sizes)
@@ -46,9 +46,9 @@ class Book:
         ask_prices: Levels,
         ask_sizes: Levels,
     ) -> bool:
-        """Take in the update of the ids behind `before` up to `seq`; one that is known already changes nothing.
+        """Apply an update of the ids after `before` up to `seq`; one that is not newer than the book changes nothing.
 
-        False when ids between the book and the update are missing: the book stays as it was.
+        Returns False, and changes nothing, when ids between the book and the update are missing.
         """
         if before > self.seq:
             return False
@@ -59,7 +59,7 @@ class Book:
         return True
 
     def best(self) -> tuple[float, float, float, float]:
-        """(bid, its size, ask, its size); NaN for a side without levels."""
+        """(bid price, bid size, ask price, ask size); NaN for a side without levels."""
         if self._best_bid not in self.bids:
             self._best_bid = max(self.bids, default=math.nan)
         if self._best_ask not in self.asks:
@@ -68,7 +68,7 @@ class Book:
         return bid, self.bids.get(bid, math.nan), ask, self.asks.get(ask, math.nan)
 
     def levels(self) -> tuple[list[float], list[float], list[float], list[float]]:
-        """Bid prices from the highest, their sizes, ask prices from the lowest, their sizes."""
+        """(bid prices, bid sizes, ask prices, ask sizes), each side from its best price."""
         bids = sorted(self.bids.items(), reverse=True)
         asks = sorted(self.asks.items())
         return (
@@ -88,9 +88,9 @@ class Book:
 
 
 def _update(
-    side: Side, prices: Levels, sizes: Levels, best_of: Callable[[float, float], float]
+    side: BookSide, prices: Levels, sizes: Levels, best_of: Callable[[float, float], float]
 ) -> float | None:
-    """Set the levels; the best price among those that were set, None when none was."""
+    """Set or remove levels; returns the best price among those set, None when none was."""
     best: float | None = None
     for price, size in zip(_floats(prices), _floats(sizes), strict=True):
         if size:

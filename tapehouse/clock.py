@@ -1,6 +1,6 @@
-"""Time: nanoseconds since 1970 in UTC, half-open spans, and the intervals of bars.
+"""Times as nanoseconds since 1970 in UTC, and the intervals of bars.
 
-`INTERVALS` is the one table of intervals. Weeks start on Monday, 4h at 00:00 UTC, months on the 1st.
+`INTERVALS` defines all intervals. Weeks start on Monday, 4h bars are aligned to 00:00 UTC, months start on the 1st.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ WEEK = 7 * DAY
 _EPOCH = datetime(1970, 1, 1)
 # 1970-01-01 was a Thursday; the Monday before it is the origin of weeks.
 _FIRST_MONDAY = -3 * DAY
+MIN_TS = _FIRST_MONDAY + WEEK
+"""The least ts_event, 1970-01-05: every row is in a week whose start can be queried."""
 MAX_TS = 9_214_646_400_000_000_000
-"""2262-01-01 UTC, exclusive: the last whole year that 64-bit nanoseconds hold."""
+"""2262-01-01 UTC, exclusive: the end of the last full year that fits in 64-bit nanoseconds."""
 
 
 def now_ns() -> int:
@@ -39,25 +41,27 @@ def now_ns() -> int:
 
 @dataclass(frozen=True)
 class Interval:
-    """A bar's length: `bucket` gives each ts the start of its bar, `following` the start of the next bar."""
+    """A bar interval, with functions that give the start of a bar and of the next bar."""
 
     name: str
     questdb: str
-    """The unit in QuestDB's SAMPLE BY, calendar aligned."""
+    """The unit for QuestDB's SAMPLE BY ... ALIGN TO CALENDAR."""
     bucket: Callable[[Nanos], Nanos]
-    """int64 ns of any shape -> int64 ns of the same shape, start inclusive."""
+    """Times -> starts (inclusive) of their bars; int64 ns of the same shape."""
     following: Callable[[Nanos], Nanos]
-    """Bar starts -> starts of the following bars, which are the exclusive ends."""
+    """Bar starts -> starts of the next bars, which are the exclusive ends; int64 ns of the same shape."""
     length: int
-    """ns; of a month the shortest."""
+    """ns; for months that of the shortest month."""
+    origin: int | None
+    """A bar start; all others differ from it by multiples of `length`. None for calendar months."""
 
     def start_of(self, ts: int) -> int:
-        """The start of the bar that holds `ts`."""
-        # Plain numbers go the same way as arrays.
+        """The start of the bar that contains `ts`."""
+        # The functions accept ints as well as arrays.
         return int(self.bucket(ts))  # type: ignore[arg-type]
 
     def end_of(self, ts: int) -> int:
-        """The end, exclusive, of the bar that holds `ts`."""
+        """The exclusive end of the bar that contains `ts`."""
         return int(self.following(self.start_of(ts)))  # type: ignore[arg-type]
 
 
@@ -65,7 +69,7 @@ def _fixed(name: str, length: int, origin: int = 0) -> Interval:
     def bucket(ts: Nanos) -> Nanos:
         return (ts - origin) // length * length + origin
 
-    return Interval(name, name, bucket, lambda ts: ts + length, length)
+    return Interval(name, name, bucket, lambda ts: ts + length, length, origin)
 
 
 def _month_start(ts: Nanos) -> Nanos:
@@ -92,15 +96,15 @@ INTERVALS: dict[str, Interval] = {
         _fixed("4h", 4 * HOUR),
         _fixed("1d", DAY),
         _fixed("1w", WEEK, _FIRST_MONDAY),
-        Interval("1M", "1M", _month_start, _next_month, 28 * DAY),
+        Interval("1M", "1M", _month_start, _next_month, 28 * DAY, None),
     )
 }
 NAMES = tuple(INTERVALS)
-"""The intervals by their place in the table."""
+"""The names of the intervals, from the shortest to the longest; frames refer to them by index."""
 
 
 def interval_named(name: str) -> Interval:
-    """The interval called `name`; UsageError lists the valid names."""
+    """The interval called `name`. Raises UsageError with the valid names."""
     try:
         return INTERVALS[name]
     except KeyError:
@@ -110,82 +114,109 @@ def interval_named(name: str) -> Interval:
 
 
 def day_of(ts_ns: int) -> str:
-    """The UTC day that holds `ts_ns`, as YYYY-MM-DD."""
+    """The UTC day of `ts_ns` as YYYY-MM-DD."""
     return str(np.datetime64(ts_ns, "ns").astype("datetime64[D]"))
 
 
 _ISO = re.compile(
     r"(?P<date>\d{4}-\d{2}-\d{2})(?:[T ](?P<clock>\d{2}:\d{2}(?::\d{2})?)"
-    # A fraction is of a second: there must be one.
+    # A fraction is allowed only after seconds.
     r"(?:(?<=:\d{2}:\d{2})\.(?P<fraction>\d{1,9}))?)?"
     r"(?P<zone>Z|[+-]\d{2}:?\d{2})?"
 )
 
 
-def parse_ns(text: str) -> int:
-    """An instant as ns UTC from ISO 8601 with a zone (up to 9 fraction digits), a date alone (UTC midnight),
-    or a whole number of ns (9 digits or more, for fewer could be a year or a date).
+def parse_ns(text: str, name: str = "time") -> int:
+    """Parse a time to ns UTC: ISO 8601 with a time zone (up to 9 fraction digits), a date (UTC midnight), or an
+    integer of ns (0 or at least 15 digits, since fewer could be a year, a date, seconds or milliseconds).
 
-    Raises NaiveTimeError for a time of day without a zone, UsageError for anything else unreadable or
-    outside 1970 to 2261.
+    Raises NaiveTimeError for a time of day without a time zone, UsageError for any other text and for times outside
+    1970 to 2261; their messages begin with `name`.
     """
-    if re.fullmatch(r"-?\d{9,19}", text):
-        return _within(int(text), text)
+    if re.fullmatch(r"0|-?\d{9,19}", text):
+        return _whole_ns(int(text), name)
     match = _ISO.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"time: expected ISO 8601 such as 2024-08-09T00:00:00Z, a date, or ns since 1970, was {text!r}",
+            f"{name}: expected ISO 8601 such as 2024-08-09T00:00:00Z, a date, or ns since 1970, was {text!r}",
             time=text,
         )
     clock, zone = match["clock"], match["zone"]
     if clock and not zone:
         raise NaiveTimeError(
-            f"time: {text!r} has no zone",
+            f"{name}: {text!r} has no zone",
             remedy=f"Write it in UTC as {text.strip()}Z, or with an offset.",
             time=text,
         )
     try:
         whole = datetime.fromisoformat(f"{match['date']}T{clock or '00:00'}{zone or '+00:00'}")
     except ValueError as reason:
-        raise UsageError(f"time: {text!r} is no instant: {reason}", time=text) from None
+        raise UsageError(f"{name}: {text!r} is not a valid time: {reason}", time=text) from None
     since = whole - datetime(1970, 1, 1, tzinfo=UTC)
     fraction = int((match["fraction"] or "0").ljust(9, "0"))
-    return _within((since.days * 86_400 + since.seconds) * SECOND + fraction, text)
+    return _within((since.days * 86_400 + since.seconds) * SECOND + fraction, text, name)
 
 
-def to_ns(when: str | int | datetime | date) -> int:
-    """Any way to write an instant as ns UTC: text as `parse_ns`, ns as int, aware datetime, or date."""
+def to_ns(when: str | int | datetime | date, name: str = "time") -> int:
+    """Convert to ns UTC: text as in `parse_ns`, int ns, a timezone-aware datetime, or a date. Raises like it, also
+    for values of other types, for a missing time, and for an int that can only be seconds or milliseconds."""
     if isinstance(when, str):
-        return parse_ns(when)
+        return parse_ns(when, name)
+    given: object = when
+    # NaT is a datetime that equals nothing.
+    if isinstance(given, np.datetime64) or given != given:
+        raise NaiveTimeError(
+            f"{name}: expected a time with a zone, was {when!r}",
+            remedy="Give text such as 2024-01-01T00:00:00Z, or a datetime with tzinfo=timezone.utc.",
+            time=str(when),
+        )
     if isinstance(when, datetime):
         if when.utcoffset() is None:
             raise NaiveTimeError(
-                f"time: {when!r} has no zone",
+                f"{name}: {when!r} has no zone",
                 remedy="Give it one: datetime(..., tzinfo=timezone.utc).",
                 time=str(when),
             )
         since = when - datetime(1970, 1, 1, tzinfo=UTC)
-        # A pandas Timestamp is a datetime, and has more to it.
+        # A pandas Timestamp is a datetime with an additional attribute `nanosecond`.
         nanos = int(getattr(when, "nanosecond", 0))
-        return _within((since // timedelta(microseconds=1)) * MICROSECOND + nanos, str(when))
+        return _within((since // timedelta(microseconds=1)) * MICROSECOND + nanos, str(when), name)
     if isinstance(when, date):
-        return parse_ns(when.isoformat())
-    return _within(int(when), str(when))
+        return parse_ns(when.isoformat(), name)
+    if isinstance(when, bool) or not isinstance(when, int | np.integer):
+        raise UsageError(
+            f"{name}: expected text, ns as an int, a datetime or a date, was {when!r}",
+            remedy="Of seconds in a float, such as time.time(): int(seconds * 1_000_000_000); time.time_ns() has ns.",
+            time=str(when),
+        )
+    return _whole_ns(int(when), name)
 
 
-def _within(ns: int, text: str) -> int:
+def _whole_ns(ns: int, name: str) -> int:
+    # As ns they would be of the first 28 hours of 1970.
+    for unit, first in (("seconds", 10**8), ("milliseconds", 10**11)):
+        if first <= ns < first * 1000:
+            raise UsageError(
+                f"{name}: expected ns since 1970, was {ns}, which looks like {unit}",
+                remedy=f"Multiply by {10**17 // first:_}.",
+                time=str(ns),
+            )
+    return _within(ns, str(ns), name)
+
+
+def _within(ns: int, text: str, name: str) -> int:
     if not 0 <= ns < MAX_TS:
-        raise UsageError(f"time: expected 1970 to 2261, was {text!r}", time=text)
+        raise UsageError(f"{name}: expected 1970 to 2261, was {text!r}", time=text)
     return ns
 
 
-def iso(ts_ns: int) -> str:
-    """ns UTC as ISO 8601 with as many fraction digits as it needs (0, 3, 6 or 9)."""
+def iso(ts_ns: int, digits: int | None = None) -> str:
+    """Format ns UTC as ISO 8601 with `digits` (0 to 9) fraction digits of the second, truncated.
+
+    Without `digits`, uses as many as needed: 0, 3, 6 or 9.
+    """
     seconds, fraction = divmod(ts_ns, SECOND)
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
-    if fraction == 0:
-        return text + "Z"
-    for digits, unit in ((3, MILLISECOND), (6, MICROSECOND), (9, 1)):
-        if fraction % unit == 0:
-            return f"{text}.{fraction // unit:0{digits}d}Z"
-    raise AssertionError("unreachable: every ns is a multiple of 1")
+    if digits is None:
+        digits = next(count for count in (0, 3, 6, 9) if fraction % 10 ** (9 - count) == 0)
+    return f"{text}.{fraction:09d}"[: len(text) + (1 + digits if digits else 0)] + "Z"

@@ -1,20 +1,20 @@
-"""Every error that Tapehouse raises on purpose.
+"""The errors that Tapehouse raises.
 
 TapehouseError                 exit status 1
-├── UsageError                 exit status 2: the caller asked for something that cannot be
-│   └── NaiveTimeError         a time without a zone
-├── SettingsError              tapehouse.toml or TAPEHOUSE_* holds something unusable
-├── WireError                  bytes that are no readable batch
-├── SourceError                a file or capture that cannot be read at all
-├── NumberingError             rows numbered otherwise than those already stored
-├── ConflictError              rows that would overwrite different rows already stored
-├── PublishError               the broker refused a batch for good
-├── ConnectError               a part does not answer
-├── ColdStoreError             ClickHouse refuses a statement
-├── ProofError                 a copy of a day is not what it was copied from
+├── UsageError                 exit status 2: an invalid request or argument
+│   ├── NaiveTimeError         a time without a zone
+│   └── UnknownSeriesError     a venue or symbol that is not stored
+├── SettingsError              an invalid setting in tapehouse.toml or TAPEHOUSE_*
+├── WireError                  bytes that are not a valid batch or frame
+├── SourceError                a file or capture that cannot be read
+├── NumberingError             rows numbered differently than those already stored
+├── PublishError               NATS permanently rejected a batch
+├── ConnectError               a part of the platform does not answer
+├── ColdStoreError             ClickHouse rejected a statement
+├── ProofError                 a copy of a day differs from the original
 ├── StackError                 a part cannot be started or kept running
-│   └── HomeInUseError         another run owns the home folder
-└── MigrationError             the schema's files and its record disagree
+│   └── HomeInUseError         another process runs the platform of the home folder
+└── MigrationError             the SQL files and the record of applied ones disagree
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 
 class TapehouseError(Exception):
-    """An error with its facts in `fields` and the way out in `remedy`; `exit_status` is the command's."""
+    """The base class. `fields` has details, `remedy` says what to do, `exit_status` is that of the command line."""
 
     exit_status = 1
 
@@ -38,37 +38,37 @@ class TapehouseError(Exception):
 
 
 class UsageError(TapehouseError):
-    """The caller asked for something that cannot be."""
+    """An invalid request or argument."""
 
     exit_status = 2
 
 
 class NaiveTimeError(UsageError):
-    """A time without a zone was given."""
+    """A time without a time zone was given."""
+
+
+class UnknownSeriesError(UsageError):
+    """A venue or symbol that is not stored; `fields` has both, the message names near ones."""
 
 
 class SettingsError(TapehouseError):
-    """tapehouse.toml or the environment holds something unusable."""
+    """An invalid setting in tapehouse.toml or the environment."""
 
 
 class WireError(TapehouseError):
-    """Bytes that are no readable batch: truncated, foreign or from a newer version."""
+    """Bytes that are not a valid batch or frame: truncated, of another format or of another version."""
 
 
 class SourceError(TapehouseError):
-    """A file or capture that cannot be read at all."""
+    """A file or capture that cannot be read."""
 
 
 class NumberingError(TapehouseError):
-    """Rows numbered otherwise than those already stored for the same kind, venue and symbol."""
-
-
-class ConflictError(TapehouseError):
-    """Rows that would overwrite different rows already stored."""
+    """Rows numbered differently than those already stored for the same kind, venue and symbol."""
 
 
 class PublishError(TapehouseError):
-    """The broker refused a batch for good."""
+    """NATS permanently rejected a batch."""
 
 
 class ConnectError(TapehouseError):
@@ -76,11 +76,11 @@ class ConnectError(TapehouseError):
 
 
 class ColdStoreError(TapehouseError):
-    """ClickHouse refuses a statement; `fields["code"]` is its number for the reason."""
+    """ClickHouse rejected a statement; `fields["code"]` is its error code."""
 
 
 class ProofError(TapehouseError):
-    """A copy of a day is not, or is not known to be, what it was copied from."""
+    """A copy of a day differs from the original, or could not be verified."""
 
 
 class StackError(TapehouseError):
@@ -88,8 +88,8 @@ class StackError(TapehouseError):
 
 
 class HomeInUseError(StackError):
-    """Another run owns the home folder."""
+    """Another process runs the platform of the home folder."""
 
 
 class MigrationError(TapehouseError):
-    """The schema's files and the record of what was applied disagree."""
+    """The SQL files and the record of applied ones disagree."""

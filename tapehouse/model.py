@@ -1,7 +1,7 @@
-"""The kinds of records and their columns: the one place that lists them.
+"""The kinds of records and their columns, the single definition of them.
 
-Every kind is a tuple of `Column`; every column has a logical type, and `TYPES` gives each logical type its
-representation in numpy, Arrow, QuestDB, ClickHouse and TimescaleDB. The DDL files are tested against it.
+Every column has a logical type, and `TYPES` maps logical types to those of numpy, Arrow, QuestDB, ClickHouse and
+TimescaleDB. The DDL files are tested against this module.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Logical = Literal["time", "symbol", "text", "long", "byte", "short", "double", "
 
 @dataclass(frozen=True)
 class Types:
-    """How one logical type is written in each system."""
+    """The types of each system for one logical type."""
 
     numpy: str
     arrow: str
@@ -42,7 +42,7 @@ TYPES: dict[Logical, Types] = {
 
 
 class Flags(IntFlag):
-    """Bits of a row's `flags`. A row takes part in bars when none of NO_BAR's bits is set."""
+    """Bits of a row's `flags`. Bars include a trade when none of NO_BAR's bits is set."""
 
     CANCELLED = 1
     NOT_IN_BARS = 2
@@ -54,13 +54,15 @@ NO_BAR = Flags.CANCELLED | Flags.NOT_IN_BARS
 PRICE_MAX = 1e12
 SIZE_MAX = 1e15
 SEQ_MAX = 2**63 - 2
+NAME_MAX = 256
+"""Characters of a venue, a symbol or another text of a row, at most."""
 NULL_LONG = -(2**63)
-"""An absent value in a nullable column of longs, as in QuestDB."""
+"""The null of nullable columns of longs, as in QuestDB."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: `low` and `high` are inclusive bounds of the values; `nullable` allows an absent value."""
+    """A column. `low` and `high` are inclusive bounds of its values; `nullable` allows nulls."""
 
     name: str
     type: Logical
@@ -68,39 +70,53 @@ class Column:
     high: float | int | None = None
     nullable: bool = False
     default: int | bool | None = None
-    """What a source that lacks the column is given; None: the source must have it, unless nullable."""
+    """The value when a source lacks the column; None: a source must have it, unless it is nullable."""
 
     @property
     def types(self) -> Types:
-        """How the column's type is written in each system."""
+        """The column's type in each system."""
         return TYPES[self.type]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of record: its columns in table order and the key that identifies a row."""
+    """A kind of record: its columns in table order, and the columns of the key that identifies a row."""
 
     name: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     time: str = "ts_event"
-    """The designated timestamp; days and spans are cut by it."""
+    """The time column, which days and time spans refer to; QuestDB's designated timestamp."""
+    optional: tuple[str, ...] = ()
+    """Columns of texts that a batch may be made without, and a message may lack: null in all rows."""
+    computed: tuple[Column, ...] = ()
+    """Columns that no store has: the gateway computes them, and answers have them after the stored ones."""
 
     def column(self, name: str) -> Column:
-        """The column called `name`; KeyError when there is none."""
-        for column in self.columns:
+        """The column called `name`. Raises KeyError when there is none."""
+        for column in self.answer_columns:
             if column.name == name:
                 return column
         raise KeyError(name)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns' names in table order."""
+        """The names of the stored columns, in table order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def answer_columns(self) -> tuple[Column, ...]:
+        """The columns of answers: the stored and the computed ones."""
+        return self.columns + self.computed
+
+    @property
+    def answer_names(self) -> tuple[str, ...]:
+        """The names of the columns of answers, in order."""
+        return tuple(column.name for column in self.answer_columns)
 
 
 def _price(name: str, nullable: bool = False) -> Column:
-    # Prices below zero are real: spreads, power, and oil in April 2020.
+    # Negative prices occur: spreads, power, and oil in April 2020.
     return Column(name, "double", -PRICE_MAX, PRICE_MAX, nullable)
 
 
@@ -128,8 +144,11 @@ TRADES = Kind(
         _FLAGS,
         Column("exchange", "symbol", nullable=True),
         Column("conditions", "symbol", nullable=True),
+        # What the source calls the trade where that is not its seq: a UUID, an exchange's own id.
+        Column("trade_id", "text", nullable=True),
     ),
     _KEY,
+    optional=("trade_id",),
 )
 QUOTES = Kind(
     "quotes",
@@ -209,15 +228,17 @@ BARS = Kind(
     ),
     ("ts", "venue", "symbol"),
     time="ts",
+    # Whether the interval has ended, by `barmaker.grace_s`; see `gateway/answers/finality.py`.
+    computed=(Column("final", "flag"),),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (TRADES, QUOTES, DEPTH, ACCOUNT_TRADES, GAPS, BARS)}
 TICKS: tuple[Kind, ...] = (TRADES, QUOTES, DEPTH, ACCOUNT_TRADES, GAPS)
-"""The kinds that travel as batches over the stream; bars are made from them."""
+"""The kinds that are published to the stream as batches; bars are computed from them."""
 
 
 def kind_named(name: str) -> Kind:
-    """The kind called `name`; UsageError lists the valid names."""
+    """The kind called `name`. Raises UsageError with the valid names."""
     try:
         return KINDS[name]
     except KeyError:

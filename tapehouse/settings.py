@@ -1,8 +1,8 @@
-"""The settings of a process: one frozen object, built in main and handed down.
+"""The settings of a process: one frozen object, built at the start and passed down.
 
 Later sources win: the defaults here; `connections.toml` in the home folder, which the stack runner writes;
 `tapehouse.toml` in the working folder (or the file named by TAPEHOUSE_CONFIG); the environment, as
-TAPEHOUSE_SHARDS=4 or TAPEHOUSE_NATS__URL=nats://...; the command line. README.md lists them.
+TAPEHOUSE_SHARDS=4 or TAPEHOUSE_NATS__URL=nats://...; the command line. docs/settings.md lists them.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ from pydantic_settings import SettingsError as UnreadableError
 
 from tapehouse.errors import SettingsError
 
+LOOPBACK = "127.0.0.1"
 CONNECTIONS = "connections.toml"
 _PREFIX = "TAPEHOUSE_"
-_NO_FIELDS = {"config", "questdb_jar"}
-"""Variables with the prefix that are read elsewhere."""
+_OTHER_VARIABLES = {"config", "questdb_jar", "questdb_java_options"}
+"""Variables with the prefix that other code reads."""
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Nats(_Part):
-    """Where JetStream is and the password of each role's user (the user's name is the role's)."""
+class Nats(_Section):
+    """Address of NATS, passwords by user (each role has a user of its name), and limits of the streams."""
 
-    url: str = "nats://127.0.0.1:4222"
+    url: str = f"nats://{LOOPBACK}:4222"
     passwords: dict[str, SecretStr] = {}
     stream_max_bytes: int = Field(16 * 2**30, ge=2**20)
-    """A fuller stream slows the feeds down until the writers catch up."""
+    """Size limit of the stream of ticks. When it is reached, feeds wait for the writers; nothing is dropped."""
     late_max_bytes: int = Field(4 * 2**30, ge=2**20)
-    """Of rows of sealed days; with more the writers wait until they are merged."""
+    """Size limit of the stream of late ticks. When it is reached, writers wait for the mirror to merge them."""
     keep_free_bytes: int = Field(256 * 2**20, ge=0)
-    """Of the disk where its streams are: with less the feeds wait."""
+    """Free space to keep on the disk of the streams. With less, feeds pause."""
     duplicate_window_s: int = Field(1800, ge=1)
-    """Longer than any outage planned for: within it a batch sent again is stored once."""
+    """How long a batch that is sent again is stored once; longer than any planned outage."""
     replicas: int = Field(1, ge=1, le=5)
+    """Copies of each stream in a NATS cluster."""
 
 
-class QuestDB(_Part):
-    """Where the hot store is; `user` writes, `reader` may only read."""
+class QuestDB(_Section):
+    """Address and accounts of the hot store: `user` writes, `reader` only reads."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     http_port: int = 9000
     pg_port: int = 8812
     user: str = "admin"
@@ -56,103 +58,119 @@ class QuestDB(_Part):
     reader_password: SecretStr = SecretStr("quest")
 
 
-class ClickHouse(_Part):
-    """Where the cold store is; `reader` may only read; `gate` is the header X-Gate where the server asks for it."""
+class ClickHouse(_Section):
+    """Address and accounts of the cold store: `user` copies and merges, `reader` only reads."""
 
-    host: str = "127.0.0.1"
+    host: str = LOOPBACK
     http_port: int = 8123
     user: str = "admin"
     password: SecretStr = SecretStr("")
     reader: str = "reader"
     reader_password: SecretStr = SecretStr("")
     gate: SecretStr = SecretStr("")
+    """Value of the header X-Gate, which the bundled server requires."""
     database: str = Field("cold", pattern=r"^[a-z_][a-z0-9_]*$")
     cluster: str = Field("", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")
-    """Where set, the tables are made Replicated on this cluster, with a Distributed one before each."""
+    """If set, tables are Replicated on this cluster, with a Distributed table in front of each."""
 
 
-class Writer(_Part):
-    """How much a writer commits at once, and how far back it goes after an unclean start of QuestDB."""
+class Writer(_Section):
+    """Commits to QuestDB."""
 
     commit_bytes: int = Field(4 * 2**20, ge=2**10)
-    """Of messages in one transaction; a row takes about 40."""
+    """Largest total size of the messages in one transaction; a row takes about 40 bytes."""
+    commit_ms: int = Field(25, ge=0, le=1000)
+    """Least time between commits, in ms: fewer transactions cost QuestDB less. 0: whenever rows wait. After that long
+    without rows, and while a backlog is worked off, it commits at once."""
     replay_margin_s: int = Field(600, ge=0)
+    """How far back a writer replays the stream after QuestDB was not stopped gracefully."""
     lease_s: float = Field(10, gt=0)
+    """Lifetime of a shard's lease: another writer takes the shard over when it has not been renewed for so long."""
 
 
-class BarMaker(_Part):
-    """The bars that are kept live."""
+class BarMaker(_Section):
+    """Live bars, rankings and features."""
 
     max_symbols: int = Field(5000, ge=1, le=1_000_000)
-    """Of one process; trades of further ones are counted and not taken. A symbol takes about 120 KB."""
+    """Symbols of one process, about 120 KB each. Trades of further symbols are counted and ignored."""
     grace_s: float = Field(2, ge=0)
-    """How long after its end, on the venue's event clock, a bar becomes final."""
+    """How long after its end, by the venue's clock, a bar becomes final."""
     frame_ms: int = Field(50, ge=0, le=1000)
-    """How often changes are told; 0: at once."""
+    """Interval of the frames that publish changes; 0: at once."""
     rankings_s: float = Field(1, gt=0)
+    """Interval of the rankings."""
     ranked: int = Field(100, ge=1, le=500)
-    """Symbols told of each measure of a ranking."""
+    """Symbols published for each measure of a ranking."""
     features: int = Field(200, ge=0)
-    """Series whose features may be asked for at a time."""
+    """Series whose features may be subscribed to at a time."""
     rings: dict[str, int] = {}
-    """Closed bars kept, by interval, where not as usual."""
+    """Ring size (closed bars) by interval, such as {"1m": 1440}; overrides the defaults."""
 
 
-class Mirror(_Part):
-    """When closed days are copied to the cold store, and how long each store keeps its days."""
+class Mirror(_Section):
+    """Copies of closed days to the cold store, and how long each store keeps its days."""
 
     every_s: float = Field(300, gt=0)
-    """From one run to the next."""
+    """Interval of the runs."""
     at: str = Field("00:05", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")
-    """A time of day, UTC, of one more run; empty for none."""
+    """Time of day (UTC) of one more run; empty: none."""
     verify_at: str = Field("03:00", pattern=r"^(([01][0-9]|2[0-3]):[0-5][0-9])?$")
-    """When all days are compared, whatever is known of them; empty for never."""
+    """Time of day (UTC) at which all days of both stores are compared; empty: never."""
     side_by_side: int = Field(2, ge=1, le=32)
-    """Days copied at a time."""
+    """Days copied in parallel."""
     slice_rows: int = Field(500_000, ge=1)
-    """Rows of a day that are under way at a time; a copy takes about 200 bytes of memory for each."""
+    """Rows that one copy holds in memory at a time, about 200 bytes each."""
     hot_days: int = Field(0, ge=0)
-    """Closed days that the hot store keeps; 0 for all. Older ones are handed over to the cold store."""
+    """Closed days that the hot store keeps; 0: all. Older days are handed over to the cold store."""
     cold_years: int = Field(0, ge=0)
-    """Years that the cold store keeps; 0 for all."""
+    """Years that the cold store keeps; 0: all."""
     lease_s: float = Field(10, gt=0)
+    """Lifetime of the lease that lets one mirror run at a time."""
 
 
-class Gateway(_Part):
-    """Where queries are answered: on `port` of this machine alone; clients go to `url`."""
+class Gateway(_Section):
+    """The HTTP server that answers queries, on 127.0.0.1."""
 
     port: int = Field(8000, ge=0, le=65_535)
-    """0: any free one."""
+    """Port to listen on; 0: any free one."""
     url: str = ""
+    """Address that clients connect to."""
+    hosts: tuple[str, ...] = ()
+    """Names besides localhost, 127.0.0.1, ::1 and that of `url` by which clients and web pages may call it."""
 
 
-class Simulator(_Part):
-    """The simulated venue. Rates are a second; shares are of all ticks, 0 to 0.5."""
+class Simulator(_Section):
+    """The simulated venue."""
 
     seed: int = 1
+    """Random seed of the ticks."""
     rate: int = Field(1000, ge=1, le=1_000_000)
+    """Ticks a second, of all symbols together."""
     symbols: int = Field(200, ge=1, le=100_000)
+    """Number of symbols."""
     late: float = Field(0.001, ge=0, le=0.5)
+    """Share of ticks that are published late."""
     duplicate: float = Field(0.001, ge=0, le=0.5)
+    """Share of ticks that are published twice."""
     history_days: int = Field(0, ge=0, le=30)
-    """Whole days of UTC before today that a new home begins with, and today until then."""
+    """Whole days (UTC) of history before today that a new home starts with, and today so far."""
 
 
-class Feed(_Part):
-    """The feeds of live venues."""
+class Feed(_Section):
+    """Feeds of live venues."""
 
     kinds: tuple[str, ...] = ("trades", "quotes", "depth")
-    """What is taken, as far as the venue offers it."""
+    """Kinds to subscribe to, as far as the venue offers them."""
     gap_grace_s: float = Field(2, ge=0)
-    """How long ids may be missing before that is a gap: two connections may bring them out of order."""
+    """How long ids may be missing before a gap is recorded: two connections may deliver them out of order."""
     silence_s: float = Field(60, gt=0)
-    """Without a message for so long a connection is replaced."""
+    """A connection without a message for so long is replaced."""
     overlap_s: float = Field(10, ge=0)
-    """How long a connection goes on beside its successor."""
+    """How long a connection stays open beside the one that replaces it."""
     snapshot_every_s: int = Field(300, ge=1, le=86_400)
-    """How often a book is written out; it must divide the day."""
+    """Interval at which a whole book is written as a snapshot row; it must divide the day."""
     backfill_pages: int = Field(100, ge=1)
-    """REST answers asked for to fill one gap, at most."""
+    """Most REST requests made to fill one gap."""
 
     @field_validator("snapshot_every_s")
     @classmethod
@@ -162,44 +180,50 @@ class Feed(_Part):
         return seconds
 
 
-class Replay(_Part):
-    """The venue that replays recordings."""
+class Replay(_Section):
+    """The local server that replays recordings in a venue's protocol."""
 
     port: int = Field(0, ge=0, le=65_535)
-    """0: the usual one or the next free."""
+    """Port to listen on; 0: 9100 or the next free one."""
     speed: str = Field("1x", pattern=r"^(max|[1-9][0-9]*x)$")
-    """max for flat out."""
+    """Multiple of the recording's own pace, such as 60x; or max."""
     faults: str = ""
-    """Such as cut=10,skip=5,double=5,damage=5,stall=1."""
+    """Faults to inject, by sort, such as cut=10,skip=5,double=5,damage=5,stall=1."""
     seed: int = 1
+    """Random seed of the faults' times."""
 
     @property
     def multiple(self) -> float | None:
-        """Of the recording's own time; None for flat out."""
+        """The speed as a number; None for max."""
         return None if self.speed == "max" else float(self.speed[:-1])
 
 
-class VenueAt(_Part):
-    """A venue by another name or at other addresses: `protocol` is that of one of the venues there are."""
+class VenueSettings(_Section):
+    """A venue under another name, or at other addresses."""
 
     protocol: str
+    """Name of the venue whose protocol it speaks, such as binance_spot."""
     socket: str = ""
+    """WebSocket address; empty: the venue's usual one."""
     rest: str = ""
+    """REST address; empty: the venue's usual one."""
     key: SecretStr = SecretStr("")
-    """For requests that the venue answers to known users alone."""
+    """API key for REST requests that need one."""
     pace: float = Field(1, ge=0)
-    """A factor of the pauses between requests and before connecting again; 0 where there are no limits."""
+    """Factor of the pauses between REST requests and before a reconnect; 0: no pauses."""
 
 
 class Settings(BaseSettings):
-    """Everything a role needs to know; see the module's docstring for where it comes from."""
+    """All settings; the module's docstring says where they come from."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", env_prefix=_PREFIX, env_nested_delimiter="__"
     )
 
     home: Path = Path(".tapehouse")
+    """Folder of the platform's data, logs and passwords."""
     shards: int = Field(1, ge=1, le=1024)
+    """Number of shards the symbols are divided into; each has a writer."""
     nats: Nats = Nats()
     questdb: QuestDB = QuestDB()
     clickhouse: ClickHouse = ClickHouse()
@@ -210,7 +234,8 @@ class Settings(BaseSettings):
     simulator: Simulator = Simulator()
     feed: Feed = Feed()
     replay: Replay = Replay()
-    venues: dict[str, VenueAt] = {}
+    venues: dict[str, VenueSettings] = {}
+    """Venues under names of your own."""
 
     @classmethod
     def settings_customise_sources(
@@ -221,25 +246,27 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment above what `load` passes in, which is what the files hold."""
+        """The environment overrides what `load` passes in, which is what the files hold."""
         return env_settings, init_settings
 
 
 def load(home: Path | None = None) -> Settings:
-    """Read the files and the environment; `home`, where given, wins over both.
+    """Read the files and the environment; `home`, if given, overrides both.
 
-    Raises SettingsError naming each field that is wrong.
+    Raises SettingsError that names each invalid field.
     """
     named = os.environ.get("TAPEHOUSE_CONFIG")
     config = Path(named or "tapehouse.toml")
     if named and not config.exists():
-        raise SettingsError(f"settings: expected a file, was none: {config}", remedy="Mend TAPEHOUSE_CONFIG.")
-    from_file = _table(config)
+        raise SettingsError(
+            f"settings: expected a file, was none: {config}", remedy="Correct TAPEHOUSE_CONFIG."
+        )
+    from_file = _read_toml(config)
     folder = home or Path(os.environ.get("TAPEHOUSE_HOME") or str(from_file.get("home", ".tapehouse")))
-    values = _merged(_table(folder / CONNECTIONS), from_file)
+    values = _merged(_read_toml(folder / CONNECTIONS), from_file)
     try:
         settings = Settings(**values)
-        faults = _unread()
+        faults = _unknown_variables()
     except ValidationError as reason:
         faults = [
             f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in reason.errors()
@@ -248,25 +275,25 @@ def load(home: Path | None = None) -> Settings:
         faults = [str(reason)]
     if faults:
         raise SettingsError(
-            "settings: " + "; ".join(faults), remedy=f"Mend {config} or the TAPEHOUSE_* variables."
+            "settings: " + "; ".join(faults), remedy=f"Correct {config} or the TAPEHOUSE_* variables."
         )
     return settings.model_copy(update={"home": folder.absolute()})
 
 
-def _unread() -> list[str]:
-    """What is wrong with variables that would change nothing, such as TAPEHOUSE_NATS_URL."""
-    known = {*Settings.model_fields, *_NO_FIELDS}
+def _unknown_variables() -> list[str]:
+    """Errors for variables that no setting reads, such as TAPEHOUSE_NATS_URL."""
+    known = {*Settings.model_fields, *_OTHER_VARIABLES}
     names = [
         name.lower().removeprefix(_PREFIX.lower()) for name in os.environ if name.upper().startswith(_PREFIX)
     ]
     return [
-        f"{_PREFIX.lower()}{name}: no such setting; a part and its field are joined by two underscores"
+        f"{_PREFIX.lower()}{name}: no such setting; join a section and its field by two underscores"
         for name in names
         if name.partition("__")[0] not in known
     ]
 
 
-def _table(path: Path) -> dict[str, Any]:
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
@@ -275,7 +302,7 @@ def _table(path: Path) -> dict[str, Any]:
         raise SettingsError(f"settings: {path} cannot be read: {reason}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as reason:
         raise SettingsError(
-            f"settings: {path} is no TOML: {reason}", remedy=f"Mend or remove {path}."
+            f"settings: {path} is not TOML: {reason}", remedy=f"Correct or remove {path}."
         ) from None
 
 

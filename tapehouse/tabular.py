@@ -1,4 +1,4 @@
-"""Batches as polars frames, with values as readers of the stores get them."""
+"""Conversion of batches to polars frames, with the same values as queries of the stores return."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DECIMAL = pa.decimal128(38, 18)
 
 
 def as_frame(batch: Batch, names: Sequence[str] | None = None) -> pl.DataFrame:
-    """All columns of a batch with its venue, or those in `names`: times as Datetime(ns, UTC), absent values null."""
+    """All columns of a batch with its venue, or those in `names`; times are Datetime(ns, UTC), missing values null."""
     columns = []
     for name in batch.kind.names if names is None else names:
         column = batch.kind.column(name)

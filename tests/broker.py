@@ -6,12 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Self
 
-from ingest.streams import provision
-from tapehouse.bus import Bus
+from ops.stack import nats
+from ops.stack.home import Home
+from ops.stack.ports import Ports
 from tapehouse.settings import Nats, Settings
-from tapehouse.stack import nats
-from tapehouse.stack.home import Home
-from tapehouse.stack.ports import Ports
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.topology import provision
 
 _READY_S = 30
 

@@ -1,4 +1,4 @@
-"""Bars of one series for the tests of features: a walk that looks like a market, exact in binary."""
+"""Bars of one series for the tests of features: a random walk like a market, exact in binary."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def walk(count: int, seed: int = 1, start: int = MIDNIGHT, step: int = MINUTE) -
     calm = np.exp(random.normal(0, 0.8, count))
     body = np.round(random.normal(0, 40, count) * calm * (random.random(count) > 0.1))
     gap = np.round(random.normal(0, 25, count) * calm * (random.random(count) < 0.4))
-    # Pulled back to where it began, so that it stays a price.
+    # Pulled back towards the start, so that it stays positive.
     close = np.empty(count)
     level = 256_000.0
     for i in range(count):

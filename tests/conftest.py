@@ -15,26 +15,55 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-from ingest.streams import provision
-from tapehouse.bus import Bus
-from tapehouse.clickhouse import ClickHouseClient
-from tapehouse.coldschema import ClickLedger
+import tapehouse
+from ops.stack.home import Home
+from ops.stack.ports import Ports
+from ops.stack.questdb import JAVA_OPTIONS
+from ops.stack.runner import Stack
+from ops.stack.servers import servers
 from tapehouse.errors import HomeInUseError
-from tapehouse.migrations import QuestLedger, migrate, migrations
 from tapehouse.settings import ClickHouse, Settings, load
-from tapehouse.stack.home import Home
-from tapehouse.stack.ports import Ports
-from tapehouse.stack.runner import Stack
-from tapehouse.stack.servers import servers
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.clickhouse_schema import ClickHouseMigrations
+from tapehouse.stores.migrations import QuestDBMigrations, migrate, migrations
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.topology import provision
 from tests.broker import Broker
+from tests.distribution import SharedPlatforms, platform_of
+from tests.market_data import DATA
+from tests.ports import ANY_FREE_PORT
+from tests.system.up import Up
 
-ANY_FREE_PORT = {"nats": 0, "questdb-http": 0, "questdb-pg": 0, "clickhouse": 0, "gateway": 0}
 _HOMES = Path(tempfile.gettempdir()) / f"tapehouse-tests-{os.getuid()}"
 _START_S, _STOP_S = 300, 60
+# A server of a test does not live long enough for the second compiler to pay.
+os.environ.setdefault(JAVA_OPTIONS, "-XX:TieredStopAtLevel=1")
 # On a busy machine an example may take any time.
 hypothesis.settings.register_profile("tapehouse", deadline=None)
 hypothesis.settings.load_profile("tapehouse")
+
+
+_PLATFORMS = {"up": "up", "mirrored": "mirrored", "handing": "mirrored"}
+"""Fixture of the session -> the files that may use it, as `platform_of` names them."""
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Used where tests run in several processes."""
+    return SharedPlatforms(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The whole system first, whose tests take longest: one of them begun last would be waited for."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/system/"))
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        for fixture, files in _PLATFORMS.items():
+            if fixture in getattr(item, "fixturenames", ()) and platform_of(file) != files:
+                raise pytest.UsageError(f"{file} uses `{fixture}`: name it in tests/distribution.py")
 
 
 @dataclass(frozen=True)
@@ -43,6 +72,17 @@ class Platform:
 
     settings: Settings
     home: Home
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of the test, in which and above which no platform is."""
+    folder = tmp_path / "project" / "notebooks"
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    for name in ("TAPEHOUSE_HOME", "TAPEHOUSE_CONFIG", "TAPEHOUSE_GATEWAY__URL"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -70,10 +110,27 @@ def platform() -> Iterator[Platform]:
 def provisioned(platform: Platform) -> Platform:
     """The platform with its streams and tables."""
     asyncio.run(_provision(platform.settings))
-    ledger = QuestLedger(platform.settings.questdb)
+    ledger = QuestDBMigrations(platform.settings.questdb)
     migrate(ledger, migrations("questdb"))
     ledger.close()
     return platform
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """`tapehouse up` with the simulated venue, once it has bars and rankings: for notebooks and examples."""
+    few = {"TAPEHOUSE_SIMULATOR__SYMBOLS": "5", "TAPEHOUSE_SIMULATOR__RATE": "100"}
+    platform = Up(tmp_path_factory.mktemp("simulated") / "home", "sim", **few)
+    try:
+        with tapehouse.connect(home=platform.home) as db:
+            platform.until(
+                lambda: not db.rankings().is_empty() and not db.catalog("trades").is_empty(),
+                "trades in the store and rankings",
+                60,
+            )
+        yield platform
+    finally:
+        platform.stop()
 
 
 @pytest.fixture
@@ -104,10 +161,18 @@ def venue() -> str:
     return f"T{secrets.token_hex(4).upper()}"
 
 
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real market data; skips where it is not on this machine."""
+    if not DATA.is_dir():
+        pytest.skip(f"no market data at {DATA}")
+    return DATA
+
+
 @contextlib.contextmanager
 def _cold_store(of: ClickHouse, name: str) -> Iterator[ClickHouse]:
     settings = of.model_copy(update={"database": f"cold_{name.lower()}"})
-    ledger = ClickLedger(settings)
+    ledger = ClickHouseMigrations(settings)
     try:
         migrate(ledger, migrations("clickhouse"))
         yield settings

@@ -1,11 +1,11 @@
-"""A proxy that breaks off in the middle of what a server says."""
+"""Proxies that break off in the middle of what a server says, or close idle connections."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
-from tapehouse.drill.proxy import Proxy
+from ops.drill.proxy import Proxy
 
 
 class Cutting(Proxy):
@@ -16,7 +16,7 @@ class Cutting(Proxy):
         self.after = after
         self.passed = 0
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner = writer.write
 
         def write(data: Any) -> None:
@@ -28,4 +28,32 @@ class Cutting(Proxy):
                 self._reset()
 
         writer.write = write  # type: ignore[method-assign]
-        await super()._pass(reader, writer)
+        await super()._forward(reader, writer)
+
+
+class Forgetful(Proxy):
+    """Closes connections as a server does that has waited long enough for a request."""
+
+    def __init__(self, target: int) -> None:
+        super().__init__(target)
+        self._forgotten = 0
+
+    def close_idle(self) -> None:
+        """Close the open connections now: clients can notice before they ask."""
+        self._reset()
+
+    def forget(self) -> None:
+        """Close each of the open connections when it is next used: clients notice only then."""
+        self._forgotten += 1
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner, opened = writer.write, self._forgotten
+
+        def write(data: Any) -> None:
+            if self._forgotten == opened:
+                inner(data)
+            else:
+                writer.transport.abort()
+
+        writer.write = write  # type: ignore[method-assign]
+        await super()._forward(reader, writer)

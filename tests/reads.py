@@ -5,27 +5,27 @@ from __future__ import annotations
 import polars as pl
 import pyarrow as pa
 
-from gateway.answer import Answer
-from gateway.coverage import Coverage
-from gateway.owners import Owners
+from gateway.answers.answer import QueryAnswer
+from gateway.answers.coverage import Coverage
+from gateway.answers.registry import StoreRegistry
 from gateway.query import Query
-from gateway.stores.questdb import QuestStore
-from tapehouse.clickhouse import ClickHouseClient
+from gateway.stores.questdb import QuestDBStore
 from tapehouse.settings import Settings
+from tapehouse.stores.clickhouse import ClickHouseClient
 
 
 def read_hot(settings: Settings, query: Query) -> pl.DataFrame:
     """The answer of the hot store alone: no day is known to be another's."""
-    store, ledger = QuestStore(settings.questdb), ClickHouseClient(settings.clickhouse)
+    store, ledger = QuestDBStore(settings.questdb), ClickHouseClient(settings.clickhouse)
     try:
-        owners = Owners({"hot": store}, ledger)
-        owners.coverage = Coverage(unread="")
-        return whole(Answer(query, owners))
+        registry = StoreRegistry({"hot": store}, ledger)
+        registry.coverage = Coverage(unknown_reason="")
+        return whole(QueryAnswer(query, registry))
     finally:
         store.close()
         ledger.close()
 
 
-def whole(answer: Answer) -> pl.DataFrame:
+def whole(answer: QueryAnswer) -> pl.DataFrame:
     """All of an answer."""
     return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(list(answer), schema=answer.schema)))

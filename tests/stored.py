@@ -7,7 +7,7 @@ from typing import Any
 
 from tapehouse.batch import Batch, Lists, Strings
 from tapehouse.model import NULL_LONG, Kind
-from tapehouse.questdb import QuestReader
+from tapehouse.stores.questdb import QuestReader
 
 Row = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Trades made by chance, and their bars made the slow and plain way."""
+"""Random trades, and their bars by a slow, plain implementation."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Candle(NamedTuple):
 
 @st.composite
 def trades(draw: st.DrawFn, most: int = 60) -> list[Trade]:
-    """Rows of several symbols as they come: seq rising, times to and fro.
+    """Rows of several symbols in stream order: seq rises, times move to and fro.
 
-    Prices and sizes are multiples of 1/4, so that sums are exact in whatever order.
+    Prices and sizes are multiples of 1/4, so that sums are exact in any order.
     """
     drawn = draw(
         st.lists(

@@ -1,1 +1,1 @@
-"""The gateway by HTTP: FastAPI under /v1, five formats, problems as JSON."""
+"""The gateway's REST API: FastAPI under /v1, five formats, errors as problem documents."""

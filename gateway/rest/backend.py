@@ -1,21 +1,33 @@
-"""What the endpoints are answered from."""
+"""The backend of the endpoints, as a FastAPI dependency."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
-from gateway.lastprices import LastPrices
+from fastapi import Depends, Request
+
+from gateway.last_prices import LastPrices
 from gateway.rest.readers import Readers
-from gateway.surface import Surface
+from gateway.surface import QuerySurface
 
 
 @dataclass(frozen=True)
 class Backend:
-    """The stores, what is live, the threads, and how things stand."""
+    """The query surface, the last prices, the threads that read stores, and the gateway's readiness."""
 
-    surface: Surface
+    surface: QuerySurface
     prices: LastPrices
     readers: Readers
-    standing: Callable[[], Mapping[str, str]]
-    """By part: empty where all is well, else what it is waited for."""
+    readiness: Callable[[], Mapping[str, str]]
+    """By part: empty if it is ready, else the reason why not."""
+
+
+async def _backend(request: Request) -> Backend:
+    backend: Backend = request.app.state.backend
+    return backend
+
+
+BackendDependency = Annotated[Backend, Depends(_backend)]
+"""The backend that `application` was given."""

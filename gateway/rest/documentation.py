@@ -1,150 +1,80 @@
-"""The OpenAPI description of the endpoints: what they take, what they answer, and what may go wrong."""
+"""The page /docs: the OpenAPI document as plain HTML, made here, that loads nothing from anywhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from html import escape
 from typing import Any
 
-from gateway.rest.negotiation import MEDIA
-from gateway.rest.parameters import Parameter
-from gateway.rest.problems import MEDIA as PROBLEM
-from gateway.rest.problems import Sort
-from tapehouse.model import KINDS, Column
+from fastapi import APIRouter
+from starlette.responses import Response
 
-Schema = dict[str, Any]
-TIME: Schema = {"type": "string", "format": "date-time", "description": "UTC, with 9 digits of a second."}
-_TYPES: Mapping[str, Schema] = {
-    "time": TIME,
-    "symbol": {"type": "string"},
-    "text": {"type": "string"},
-    "long": {"type": "integer"},
-    "byte": {"type": "integer"},
-    "short": {"type": "integer"},
-    "double": {"type": "number"},
-    "doubles": {"type": "array", "items": {"type": "number"}},
-    "flag": {"type": "boolean"},
-    "decimal": {"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{18}$"},
-}
-SEGMENTS: Schema = {
-    "type": "array",
-    "description": "Which store served which span.",
-    "items": {
-        "type": "object",
-        "properties": {
-            "store": {"type": "string"},
-            "start": {"type": "string"},
-            "end": {"type": "string"},
-            "why": {"type": "string"},
-            "rows": {"type": "integer"},
-            "ms": {"type": "number"},
-            "quality": {"type": "array", "items": {"type": "string"}},
-        },
-        "required": ["store", "start", "end", "why"],
-    },
-}
-PROBLEM_SCHEMA: Schema = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457), with the way out in `remedy`.",
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "remedy": {"type": "string"},
-        "fields": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
-    "required": ["type", "title", "status", "detail", "remedy", "fields"],
-}
+Description = Mapping[str, Any]
+"""A part of the OpenAPI document."""
 _HEADERS = {
-    "Tapehouse-Segments": {
-        "description": "The segments as JSON; rows and ms where the answer was known whole before it was sent. "
-        "Left out where longer than 8 KiB.",
-        "schema": {"type": "string"},
-    },
-    "Server-Timing": {"description": "Milliseconds: plan, first rows.", "schema": {"type": "string"}},
-    "ETag": {
-        "description": "Where rows of the span can no longer change unnoticed.",
-        "schema": {"type": "string"},
-    },
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
 }
+_STYLE = """body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse } td, th { text-align: left; vertical-align: top; padding: .2rem .8rem .2rem 0 }
+code { background: #8882; padding: 0 .2rem }"""
 
 
-def parameters(known: Iterable[Parameter]) -> list[Schema]:
-    """The parameters of an endpoint."""
-    return [
-        {
-            "name": parameter.name,
-            "in": "query",
-            "description": parameter.description,
-            "required": parameter.required,
-            "schema": {"type": "array", "items": dict(parameter.schema)}
-            if parameter.repeated
-            else dict(parameter.schema),
-        }
-        for parameter in known
+def documentation_router(openapi: Callable[[], Description]) -> APIRouter:
+    """The route /docs, from the OpenAPI document."""
+    router = APIRouter()
+
+    @router.get("/docs", include_in_schema=False)
+    async def _docs() -> Response:
+        return Response(page(openapi()), media_type="text/html", headers=_HEADERS)
+
+    return router
+
+
+def page(document: Description) -> str:
+    """The HTML page of an OpenAPI document."""
+    operations = [
+        _operation(method, path, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
     ]
+    title = escape(document["info"]["title"])
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n"
+        '<p>For programs: <a href="/openapi.json">/openapi.json</a></p>\n'
+        f"{''.join(operations)}</body></html>\n"
+    )
 
 
-def row(kind: str) -> Schema:
-    """A row of a kind as a JSON object: the columns asked for."""
-    return {
-        "type": "object",
-        "properties": {column.name: _value(column, kind) for column in KINDS[kind].columns},
-        "additionalProperties": False,
-    }
+def _operation(method: str, path: str, operation: Description) -> str:
+    parameters = "".join(_parameter(one) for one in operation.get("parameters", []))
+    responses = "".join(
+        f"<tr><td>{escape(status)}</td><td>{escape(response.get('description', ''))}</td>"
+        f"<td>{escape(', '.join(response.get('content', {})))}</td></tr>"
+        for status, response in operation["responses"].items()
+    )
+    return (
+        f"<h2><code>{escape(method.upper())} {escape(path)}</code></h2><p>{escape(operation.get('summary', ''))}</p>"
+        f"<p>{escape(operation.get('description', ''))}</p>\n<table>{parameters}</table>\n"
+        f"<h3>Responses</h3><table>{responses}</table>\n"
+    )
 
 
-def page(kind: str) -> Schema:
-    """A page of rows of a kind."""
-    return {
-        "type": "object",
-        "properties": {
-            "rows": {"type": "array", "items": row(kind)},
-            "next": {"type": ["string", "null"], "description": "The cursor of the next page."},
-            "segments": SEGMENTS,
-        },
-        "required": ["rows", "next", "segments"],
-        "additionalProperties": False,
-    }
+def _parameter(parameter: Description) -> str:
+    need = "required" if parameter.get("required") else ""
+    return (
+        f"<tr><td><code>{escape(parameter['name'])}</code></td><td>{need}</td>"
+        f"<td>{escape(_type(parameter['schema']))}</td><td>{escape(parameter.get('description', ''))}</td></tr>"
+    )
 
 
-def table(columns: Mapping[str, Schema] | None = None) -> Schema:
-    """Rows with these columns; with any where none are given."""
-    items: Schema = {"type": "object"}
-    if columns is not None:
-        items |= {"properties": dict(columns), "required": list(columns), "additionalProperties": False}
-    return {
-        "type": "object",
-        "properties": {"rows": {"type": "array", "items": items}},
-        "required": ["rows"],
-        "additionalProperties": False,
-    }
-
-
-def answers(
-    json_schema: Schema, formats: Sequence[str], sorts: Iterable[Sort], *, streamed: bool = False
-) -> dict[int | str, Schema]:
-    """The answers of an endpoint by status."""
-    content: Schema = {MEDIA[name]: {} for name in formats}
-    content[MEDIA["json"]] = {"schema": json_schema}
-    found: dict[int | str, Schema] = {200: {"description": "The answer.", "content": content}}
-    if streamed:
-        found[200]["headers"] = _HEADERS
-        found[304] = {"description": "What If-None-Match names is still the answer."}
-    by_status: dict[int, list[str]] = {}
-    for sort in sorts:
-        by_status.setdefault(sort.status, []).append(f"{sort.title}.")
-    for status, titles in by_status.items():
-        found[status] = {
-            "description": " ".join(titles),
-            "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}},
-        }
-    return found
-
-
-def _value(column: Column, kind: str) -> Schema:
-    schema = _TYPES[column.type]
-    # A bar that was filled has no trades.
-    if column.nullable or (kind == "bars" and column.name.startswith("seq_")):
-        return {**schema, "type": [schema["type"], "null"]}
-    return schema
+def _type(schema: Description) -> str:
+    """What a parameter may hold, in a few words."""
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " or ".join(_type(one) for one in schema["anyOf"] if one.get("type") != "null")
+    if schema.get("type") == "array":
+        return f"{_type(schema['items'])}, repeatable"
+    default = f", {schema['default']} by default" if "default" in schema else ""
+    return f"{schema.get('type', schema.get('const', 'text'))}{default}"

@@ -1,4 +1,4 @@
-"""Content encodings as streams: what has been given to one can be decoded by the client at once."""
+"""Streaming content encoders: each flushes, so that the client can decode everything sent so far."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 Bytes = bytes | memoryview
 
 
-class Packer(Protocol):
-    """A content encoding under way."""
+class ContentEncoder(Protocol):
+    """A stream of one content encoding."""
 
-    def pack(self, data: Bytes) -> Bytes:
-        """The encoded form of all of `data`, up to its last byte."""
+    def encode(self, data: Bytes) -> Bytes:
+        """Encode all of `data`, and flush."""
 
     def finish(self) -> bytes:
-        """What says that nothing follows."""
+        """The end of the stream."""
 
 
-class Plain:
+class Identity:
     """No encoding."""
 
-    def pack(self, data: Bytes) -> Bytes:
-        """The data."""
+    def encode(self, data: Bytes) -> Bytes:
+        """`data` itself."""
         return data
 
     def finish(self) -> bytes:
-        """Nothing."""
+        """Empty."""
         return b""
 
 
@@ -42,12 +42,12 @@ class Gzip:
     def __init__(self) -> None:
         self._stream = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
 
-    def pack(self, data: Bytes) -> Bytes:
-        """Encoded up to its last byte."""
+    def encode(self, data: Bytes) -> Bytes:
+        """Encode all of `data`, and flush."""
         return self._stream.compress(data) + self._stream.flush(zlib.Z_SYNC_FLUSH)
 
     def finish(self) -> bytes:
-        """The end with its checksum."""
+        """The end of the stream with its checksum."""
         return self._stream.flush(zlib.Z_FINISH)
 
 
@@ -57,15 +57,15 @@ class Zstd:
     def __init__(self) -> None:
         self._stream = zstandard.ZstdCompressor(level=_ZSTD_LEVEL, write_checksum=True).compressobj()
 
-    def pack(self, data: Bytes) -> Bytes:
-        """Encoded up to its last byte."""
+    def encode(self, data: Bytes) -> Bytes:
+        """Encode all of `data`, and flush."""
         return self._stream.compress(data) + self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
 
     def finish(self) -> bytes:
-        """The end with its checksum."""
+        """The end of the stream with its checksum."""
         return self._stream.flush(zstandard.COMPRESSOBJ_FLUSH_FINISH)
 
 
-def packer(name: str) -> Packer:
-    """The encoding called `name`; none for an empty text."""
-    return Gzip() if name == "gzip" else Zstd() if name == "zstd" else Plain()
+def content_encoder(name: str) -> ContentEncoder:
+    """A new stream of `gzip` or `zstd`; of no encoding for any other name."""
+    return Gzip() if name == "gzip" else Zstd() if name == "zstd" else Identity()

@@ -1,14 +1,13 @@
-"""The formats of answers: one encoder each, fed batch by batch.
+"""The response formats: one encoder each, which encodes batches.
 
-JSON      {"rows": [{column: value}], "next": cursor or null, "segments": [...]}; an answer that is no page of a
-          query has rows alone
-CSV       a header, then a line a row; an absent value is empty, an empty text is ""
-Arrow     a stream of batches; then one without rows whose custom metadata has `segments` and `next`, or `error`
-Parquet   a row group a batch; `segments` and `next` in the file's metadata
-msgpack   {"kind", "columns", "types"}, an array of columns for each batch, {"segments", "next"}
+JSON      {"rows": [{column: value}], "next": cursor or null, "segments": [...]}; only "rows" with page=False
+CSV       a header, then one line for each row; null is empty, an empty string is ""
+Arrow     an IPC stream; its last batch has no rows, and `segments` and `next`, or `error`, as custom metadata
+Parquet   one row group for each batch; `segments` and `next` in the file's metadata
+msgpack   {"kind", "columns", "types"}, then for each batch an array of columns, then {"segments", "next"}
 
-In JSON and CSV times are ISO 8601 with 9 digits and Z, decimals text, in CSV lists JSON text; in msgpack times are
-ns, decimals text.
+Times are ISO 8601 with 9 fraction digits and Z in JSON and CSV, ns in msgpack. Decimals are strings in all three,
+lists are JSON strings in CSV.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from gateway.arrow import empty
+from gateway.arrow import empty_batch
 from gateway.rest.encoding import Bytes
-from gateway.rest.problems import encoded
+from gateway.rest.problems import encode_json
 
 Segments = Sequence[Mapping[str, Any]]
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
@@ -33,19 +32,19 @@ _TIME = "%Y-%m-%dT%H:%M:%S%.9fZ"
 
 
 class Encoder(Protocol):
-    """One answer under way. What its methods return, joined, is the answer."""
+    """Encodes one answer: the concatenation of what its methods return."""
 
     def begin(self) -> bytes:
-        """What comes before the first batch."""
+        """Everything before the first batch."""
 
     def batch(self, batch: pa.RecordBatch) -> Bytes:
-        """The rows of a batch of the schema."""
+        """The rows of a batch with the encoder's schema."""
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
-        """What makes it whole."""
+        """Everything after the last batch."""
 
-    def broken(self, problem: Mapping[str, Any]) -> bytes:
-        """What tells, where the format can, that it broke off; it is not whole then."""
+    def abort(self, problem: Mapping[str, Any]) -> bytes:
+        """The end of an incomplete answer: the problem, if the format can express it."""
 
 
 class Json:
@@ -53,10 +52,10 @@ class Json:
 
     def __init__(self, kind: str, schema: pa.Schema, *, page: bool = True) -> None:
         self._page = page
-        self._any = False
+        self._has_rows = False
 
     def begin(self) -> bytes:
-        """The object's beginning."""
+        """The start of the object."""
         return b'{"rows":['
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
@@ -64,19 +63,19 @@ class Json:
         if not batch.num_rows:
             return b""
         file = io.BytesIO()
-        _readable(batch).write_json(file)
+        _with_text(batch).write_json(file)
         rows = file.getvalue()[1:-1]
-        before, self._any = self._any, True
-        return b"," + rows if before else rows
+        had_rows, self._has_rows = self._has_rows, True
+        return b"," + rows if had_rows else rows
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
-        """The object's end."""
+        """The end of the object."""
         if not self._page:
             return b"]}"
-        return b'],"next":' + encoded(cursor) + b',"segments":' + encoded(list(segments)) + b"}"
+        return b'],"next":' + encode_json(cursor) + b',"segments":' + encode_json(list(segments)) + b"}"
 
-    def broken(self, problem: Mapping[str, Any]) -> bytes:
-        """Nothing: an object without its end is none."""
+    def abort(self, problem: Mapping[str, Any]) -> bytes:
+        """Empty: an object without its end cannot be parsed."""
         return b""
 
 
@@ -91,22 +90,22 @@ class Csv:
         return ",".join(self._schema.names).encode() + b"\n"
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
-        """A line a row."""
+        """One line for each row."""
         file = io.BytesIO()
-        _readable(batch, lists_as_text=True).write_csv(file, include_header=False)
+        _with_text(batch, lists_as_text=True).write_csv(file, include_header=False)
         return file.getvalue()
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
-        """Nothing."""
+        """Empty."""
         return b""
 
-    def broken(self, problem: Mapping[str, Any]) -> bytes:
-        """Nothing: the connection is cut."""
+    def abort(self, problem: Mapping[str, Any]) -> bytes:
+        """Empty: the client sees only that the connection was closed."""
         return b""
 
 
 class Arrow:
-    """The Arrow IPC stream: each message as it is, written once."""
+    """An Arrow IPC stream."""
 
     def __init__(self, kind: str, schema: pa.Schema, *, page: bool = True) -> None:
         self._schema = schema
@@ -120,24 +119,27 @@ class Arrow:
         return memoryview(batch.serialize())
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
-        """A batch without rows that carries the segments, and the mark of the end."""
-        return self._empty({"segments": encoded(list(segments)), "next": encoded(cursor)}) + _END_OF_STREAM
+        """An empty batch with the segments and the cursor as metadata, and the end-of-stream marker."""
+        return (
+            self._empty({"segments": encode_json(list(segments)), "next": encode_json(cursor)})
+            + _END_OF_STREAM
+        )
 
-    def broken(self, problem: Mapping[str, Any]) -> bytes:
-        """A batch without rows that carries the problem, and no mark of the end."""
-        return self._empty({"error": encoded(dict(problem))})
+    def abort(self, problem: Mapping[str, Any]) -> bytes:
+        """An empty batch with the problem as metadata, and no end-of-stream marker."""
+        return self._empty({"error": encode_json(dict(problem))})
 
     def _empty(self, metadata: Mapping[str, bytes]) -> bytes:
         sink = pa.BufferOutputStream()
         writer = pa.ipc.new_stream(sink, self._schema)
-        writer.write_batch(empty(self._schema), custom_metadata=metadata)
-        # The schema comes before it.
+        writer.write_batch(empty_batch(self._schema), custom_metadata=metadata)
+        # Without the schema message, which was written by `begin`.
         message: bytes = sink.getvalue().to_pybytes()
         return message[len(self.begin()) :]
 
 
 class Parquet:
-    """One Parquet file, of zstd pages."""
+    """One Parquet file, compressed with zstd."""
 
     def __init__(self, kind: str, schema: pa.Schema, *, page: bool = True) -> None:
         self._sink = _Sink()
@@ -145,22 +147,24 @@ class Parquet:
 
     def begin(self) -> bytes:
         """The magic bytes."""
-        return self._sink.taken()
+        return self._sink.take()
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
         """One row group."""
         if batch.num_rows:
             self._writer.write_batch(batch)
-        return self._sink.taken()
+        return self._sink.take()
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
-        """The footer, without which a file is none."""
-        self._writer.add_key_value_metadata({"segments": encoded(list(segments)), "next": encoded(cursor)})
+        """The footer."""
+        self._writer.add_key_value_metadata(
+            {"segments": encode_json(list(segments)), "next": encode_json(cursor)}
+        )
         self._writer.close()
-        return self._sink.taken()
+        return self._sink.take()
 
-    def broken(self, problem: Mapping[str, Any]) -> bytes:
-        """Nothing: without its footer a file is none."""
+    def abort(self, problem: Mapping[str, Any]) -> bytes:
+        """Empty: a file without its footer cannot be read."""
         return b""
 
 
@@ -172,21 +176,21 @@ class Msgpack:
         self._schema = schema
 
     def begin(self) -> bytes:
-        """What the columns are."""
+        """The kind and the columns."""
         types = [_type_of(field.type) for field in self._schema]
-        return _packed({"kind": self._kind, "columns": self._schema.names, "types": types})
+        return _pack({"kind": self._kind, "columns": self._schema.names, "types": types})
 
     def batch(self, batch: pa.RecordBatch) -> bytes:
         """An array of columns."""
-        return _packed([_values(column) for column in batch.columns]) if batch.num_rows else b""
+        return _pack([_values(column) for column in batch.columns]) if batch.num_rows else b""
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
-        """A document with the segments."""
-        return _packed({"segments": list(segments), "next": cursor})
+        """A document with the segments and the cursor."""
+        return _pack({"segments": list(segments), "next": cursor})
 
-    def broken(self, problem: Mapping[str, Any]) -> bytes:
+    def abort(self, problem: Mapping[str, Any]) -> bytes:
         """A document with the problem."""
-        return _packed({"error": dict(problem)})
+        return _pack({"error": dict(problem)})
 
 
 ENCODERS: dict[str, Callable[..., Encoder]] = {
@@ -195,12 +199,12 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 
 
 class _Sink(io.RawIOBase):
-    """Keeps what is written until it is taken; its place goes on rising."""
+    """An in-memory file whose content is removed by `take`."""
 
     def __init__(self) -> None:
         super().__init__()
         self._parts: list[bytes] = []
-        self._place = 0
+        self._position = 0
 
     def writable(self) -> bool:
         return True
@@ -208,19 +212,19 @@ class _Sink(io.RawIOBase):
     def write(self, data: Any) -> int:
         part = bytes(data)
         self._parts.append(part)
-        self._place += len(part)
+        self._position += len(part)
         return len(part)
 
     def tell(self) -> int:
-        return self._place
+        return self._position
 
-    def taken(self) -> bytes:
+    def take(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
 
 
-def _readable(batch: pa.RecordBatch, *, lists_as_text: bool = False) -> pl.DataFrame:
-    """The rows with times and decimals as text."""
+def _with_text(batch: pa.RecordBatch, *, lists_as_text: bool = False) -> pl.DataFrame:
+    """The rows with times and decimals, and optionally lists, as text."""
     changed = []
     for field in batch.schema:
         column = pl.col(field.name)
@@ -245,7 +249,7 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def _type_of(kind: pa.DataType) -> str:
-    """The type's name in the model."""
+    """The name of a type in `tapehouse.model`."""
     names = {
         "string": "text",
         "double": "double",
@@ -261,5 +265,5 @@ def _type_of(kind: pa.DataType) -> str:
     return "doubles" if pa.types.is_list(kind) else names.get(str(kind), str(kind))
 
 
-def _packed(document: Any) -> bytes:
+def _pack(document: Any) -> bytes:
     return bytes(msgpack.packb(document))

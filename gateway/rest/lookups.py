@@ -1,100 +1,126 @@
-"""The endpoints that are neither rows nor live: /v1/features, book, catalog, explain."""
+"""The endpoints /v1/features, book, catalog and explain."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Annotated, Any
+
 import polars as pl
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from gateway.query import SERVED
-from gateway.rest import documentation
-from gateway.rest.backend import Backend
-from gateway.rest.parameters import BOOK, CATALOG, DEPTH, DEPTH_MOST, EXPLAINED, FEATURES, Asked, query_of
-from gateway.rest.problems import AWAY, BUSY, NOT_ACCEPTABLE, REFUSED, TIME_OUT, USAGE, encoded
-from gateway.rest.routes import routes
-from gateway.rest.tables import FORMATS, Wanted
-from tapehouse.clock import now_ns, parse_ns
+from gateway.rest.backend import BackendDependency
+from gateway.rest.parameter_models import (
+    BookParameters,
+    CatalogParameters,
+    ExplainParameters,
+    FeatureParameters,
+    to_query,
+)
+from gateway.rest.problems import (
+    BUSY,
+    NOT_ACCEPTABLE,
+    REFUSED,
+    TIME_OUT,
+    UNAVAILABLE,
+    UNKNOWN_SERIES,
+    USAGE,
+    encode_json,
+)
+from gateway.rest.query_string import QueryParameters
+from gateway.rest.representation import FORMATS, Representation
+from gateway.rest.response_models import Book, CatalogEntry, Explanation, Table, responses
+from tapehouse.clock import now_ns
+from tapehouse.model import DEPTH
 
-_SORTS = (USAGE, NOT_ACCEPTABLE, REFUSED, AWAY, BUSY, TIME_OUT)
+_PROBLEMS = (USAGE, UNKNOWN_SERIES, NOT_ACCEPTABLE, REFUSED, UNAVAILABLE, BUSY, TIME_OUT)
 _JSON = ("json",)
-_LEVELS = {
-    "type": "array",
-    "items": {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2},
-}
-_BOOK = {
-    "type": "object",
-    "properties": {"bids": _LEVELS, "asks": _LEVELS},
-    "required": ["venue", "symbol", "at", "seq", "ts_event", "bids", "asks"],
-}
-_EXPLAINED = {
-    "type": "object",
-    "properties": {"query": {"type": "object"}, "segments": documentation.SEGMENTS},
-    "required": ["query", "segments"],
-}
-_CATALOG = {
-    "kind": {"type": "string"},
-    "venue": {"type": "string"},
-    "symbol": {"type": "string"},
-    "first": documentation.TIME,
-    "last": documentation.TIME,
-    "rows": {"type": "integer"},
-}
+
+router = APIRouter(prefix="/v1", tags=["lookups"])
 
 
-def router(backend: Backend) -> APIRouter:
-    """The endpoints."""
-    made = routes("/v1", "lookups")
-    surface, readers = backend.surface, backend.readers
+def _documented(
+    name: str, parameters: type[QueryParameters], formats: Sequence[str], model: object, summary: str
+) -> dict[str, Any]:
+    return {
+        "path": f"/{name}",
+        "operation_id": name,
+        "summary": summary,
+        "response_class": Response,
+        "responses": responses(model, formats, _PROBLEMS),
+        "openapi_extra": {"parameters": parameters.openapi()},
+    }
 
-    async def features(request: Request) -> Response:
-        asked = Asked.read(request.scope["query_string"], FEATURES)
-        wanted = Wanted.by(request, asked)
-        query = query_of("bars", asked, page=False)
-        return await readers.done(lambda: wanted.table("features", surface.features(query)))
 
-    async def book(request: Request) -> Response:
-        asked = Asked.read(request.scope["query_string"], BOOK)
-        wanted = Wanted.by(request, asked, _JSON)
-        at = asked.time("at")
-        at_ns = now_ns() if at is None else parse_ns(at)
-        depth = asked.whole("depth", 1, DEPTH_MOST) or DEPTH
-        venue, symbol = asked.one("venue") or "", asked.one("symbol") or ""
-        return await readers.done(lambda: wanted.response(encoded(surface.book(venue, symbol, at_ns, depth))))
+@router.get(
+    **_documented("features", FeatureParameters, FORMATS, Table[dict[str, Any]], "The features of bars")
+)
+async def _features(
+    request: Request,
+    backend: BackendDependency,
+    parameters: Annotated[FeatureParameters, Depends(FeatureParameters.from_request)],
+) -> Response:
+    representation = Representation.negotiate(request, parameters.format)
+    query = to_query("bars", parameters, page=False)
+    return await backend.readers.run(
+        lambda: representation.table("features", backend.surface.features(backend.surface.resolve(query)))
+    )
 
-    async def catalog(request: Request) -> Response:
-        asked = Asked.read(request.scope["query_string"], CATALOG)
-        wanted = Wanted.by(request, asked)
-        only = {"venue": asked.one("venue"), "kind": asked.one("kind") and asked.named("kind", SERVED, "")}
 
-        def listed() -> Response:
-            found = surface.catalog()
-            for name, value in only.items():
-                if value is not None:
-                    found = found.filter(pl.col(name) == value)
-            return wanted.table("catalog", found)
+@router.get(**_documented("book", BookParameters, _JSON, Book, "An order book as of a time"))
+async def _book(
+    request: Request,
+    backend: BackendDependency,
+    parameters: Annotated[BookParameters, Depends(BookParameters.from_request)],
+) -> Response:
+    representation = Representation.negotiate(request, None, _JSON)
+    at_ns = now_ns() if parameters.at is None else parameters.at
 
-        return await readers.done(listed)
+    def read() -> Response:
+        venue = parameters.venue or backend.surface.venue_of(DEPTH.name, [parameters.symbol])
+        book = backend.surface.book(venue, parameters.symbol, at_ns, parameters.depth)
+        return representation.response(encode_json(book))
 
-    async def explain(request: Request) -> Response:
-        asked = Asked.read(request.scope["query_string"], EXPLAINED)
-        wanted = Wanted.by(request, asked, _JSON)
-        query = query_of(asked.named("kind", SERVED, ""), asked, page=False)
-        return await readers.done(lambda: wanted.response(encoded(surface.explain(query))))
+    return await backend.readers.run(read)
 
-    for endpoint, known, formats, schema, summary in (
-        (features, FEATURES, FORMATS, documentation.table(), "The features of bars"),
-        (book, BOOK, _JSON, _BOOK, "An order book as of a time"),
-        (catalog, CATALOG, FORMATS, documentation.table(_CATALOG), "What there is"),
-        (explain, EXPLAINED, _JSON, _EXPLAINED, "Which store is asked what, without asking it"),
-    ):
-        made.add_api_route(
-            f"/{endpoint.__name__}",
-            endpoint,
-            methods=["GET"],
-            operation_id=endpoint.__name__,
-            summary=summary,
-            response_class=Response,
-            responses=documentation.answers(schema, formats, _SORTS),
-            openapi_extra={"parameters": documentation.parameters(known)},
-        )
-    return made
+
+@router.get(
+    **_documented(
+        "catalog", CatalogParameters, FORMATS, Table[CatalogEntry], "What trades, quotes and depth are stored"
+    )
+)
+async def _catalog(
+    request: Request,
+    backend: BackendDependency,
+    parameters: Annotated[CatalogParameters, Depends(CatalogParameters.from_request)],
+) -> Response:
+    representation = Representation.negotiate(request, parameters.format)
+
+    def read() -> Response:
+        entries = backend.surface.catalog()
+        if parameters.venue is not None:
+            entries = entries.filter(pl.col("venue") == parameters.venue)
+            if entries.is_empty():
+                backend.surface.check_venue(parameters.venue)
+        if parameters.kind is not None:
+            entries = entries.filter(pl.col("kind") == parameters.kind)
+        return representation.table("catalog", entries)
+
+    return await backend.readers.run(read)
+
+
+@router.get(
+    **_documented(
+        "explain", ExplainParameters, _JSON, Explanation, "The plan of a query, which is not executed"
+    )
+)
+async def _explain(
+    request: Request,
+    backend: BackendDependency,
+    parameters: Annotated[ExplainParameters, Depends(ExplainParameters.from_request)],
+) -> Response:
+    representation = Representation.negotiate(request, None, _JSON)
+    query = to_query(parameters.kind, parameters, page=False)
+    return await backend.readers.run(
+        lambda: representation.response(encode_json(backend.surface.explain(query)))
+    )

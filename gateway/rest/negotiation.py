@@ -1,4 +1,4 @@
-"""Which format and which encoding an answer has, by what the client accepts."""
+"""Negotiates the format and the content encoding of an answer."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ MEDIA = {
     "parquet": "application/vnd.apache.parquet",
     "msgpack": "application/msgpack",
 }
-"""The media type of each format, the usual one first."""
+"""The media type of each format, the default first."""
 _ALIASES = {"text/html": "json", "application/x-msgpack": "msgpack", "application/vnd.msgpack": "msgpack"}
-# Parquet is compressed as it is; gzip would slow an Arrow stream down, and clients accept it without a thought.
+# Parquet is compressed already. gzip is slower than an Arrow stream, and most clients accept it by default.
 _ENCODINGS: Mapping[str, tuple[str, ...]] = {"arrow": ("zstd",), "parquet": ()}
 _ALL_ENCODINGS = ("zstd", "gzip")
 
 
 def content_type(format_name: str) -> str:
-    """The media type as it is sent."""
+    """The Content-Type header of a format."""
     return f"{MEDIA[format_name]}; charset=utf-8" if format_name == "csv" else MEDIA[format_name]
 
 
 @lru_cache(1024)
-def format_of(asked: str | None, accept: str, offered: Sequence[str]) -> str:
-    """The format asked for by name, else the most wanted one of those offered; the first where all are alike.
+def negotiate_format(requested: str | None, accept: str, offered: Sequence[str]) -> str:
+    """The requested format, else the one of those offered that Accept prefers; of equals the first.
 
-    Raises UsageError for a name there is not, ProblemError (406) where none offered is accepted.
+    Raises UsageError for an unknown name, ProblemError (406) where Accept has none of those offered.
     """
-    if asked is not None:
-        if asked not in offered:
-            raise UsageError(f"format: expected one of {' '.join(offered)}, was {asked[:80]!r}")
-        return asked
+    if requested is not None:
+        if requested not in offered:
+            raise UsageError(f"format: expected one of {' '.join(offered)}, was {requested[:80]!r}")
+        return requested
     if not accept.strip():
         return offered[0]
-    wanted = _weighed(accept)
+    weights = _parse_weights(accept)
     best, highest = "", 0.0
     for name in offered:
-        weight = _weight(name, wanted)
+        weight = _weight(name, weights)
         if weight > highest:
             best, highest = name, weight
     if not best:
         raise ProblemError(
             NOT_ACCEPTABLE,
             f"Accept: expected one of {' '.join(MEDIA[name] for name in offered)}, was {accept[:200]!r}",
-            remedy=f"Send one of them, or add format={offered[0]} to the address.",
+            remedy=f"Accept one of them, or add format={offered[0]} to the query string.",
         )
     return best
 
 
 @lru_cache(1024)
-def encoding_of(accept_encoding: str, format_name: str) -> str:
-    """zstd or gzip where the client accepts it and the format gains by it, else an empty text."""
-    wanted = _weighed(accept_encoding)
+def negotiate_encoding(accept_encoding: str, format_name: str) -> str:
+    """`zstd` or `gzip` where the client accepts it and the format benefits, else empty."""
+    weights = _parse_weights(accept_encoding)
     best, highest = "", 0.0
     for name in _ENCODINGS.get(format_name, _ALL_ENCODINGS):
-        weight = wanted.get(name, wanted.get("*", 0.0))
+        weight = weights.get(name, weights.get("*", 0.0))
         if weight > highest:
             best, highest = name, weight
     return best
 
 
-def _weighed(header: str) -> dict[str, float]:
-    """The members of a header with their q, in small letters."""
-    found: dict[str, float] = {}
+def _parse_weights(header: str) -> dict[str, float]:
+    """The members of a header in lower case, with their q."""
+    weights: dict[str, float] = {}
     for member in header.lower().split(","):
         name, *parameters = (part.strip() for part in member.split(";"))
         if not name:
@@ -80,14 +80,14 @@ def _weighed(header: str) -> dict[str, float]:
                     weight = min(max(float(parameter[2:]), 0.0), 1.0)
                 except ValueError:
                     weight = 0.0
-        found[name] = max(weight, found.get(name, 0.0))
-    return found
+        weights[name] = max(weight, weights.get(name, 0.0))
+    return weights
 
 
-def _weight(format_name: str, wanted: Mapping[str, float]) -> float:
+def _weight(format_name: str, weights: Mapping[str, float]) -> float:
     media = MEDIA[format_name]
-    names = [media, *(alias for alias, meant in _ALIASES.items() if meant == format_name)]
-    named = [wanted[name] for name in names if name in wanted]
-    if named:
-        return max(named)
-    return wanted.get(f"{media.partition('/')[0]}/*", wanted.get("*/*", 0.0))
+    names = [media, *(alias for alias, target in _ALIASES.items() if target == format_name)]
+    explicit = [weights[name] for name in names if name in weights]
+    if explicit:
+        return max(explicit)
+    return weights.get(f"{media.partition('/')[0]}/*", weights.get("*/*", 0.0))

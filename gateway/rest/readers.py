@@ -1,7 +1,7 @@
-"""The threads that wait for the stores.
+"""The thread pools that read the stores.
 
-Some for each store, so that one that hangs does not hold up the other; and of those some for first rows and some for
-further ones, so that long answers do not hold up short ones.
+Each store has its own pools, so that a store that hangs does not block the other; and separate ones for first and for
+further rows, so that long answers do not delay short ones.
 """
 
 from __future__ import annotations
@@ -15,49 +15,52 @@ from typing import Literal, TypeVar
 
 from gateway.rest.problems import BUSY, TIME_OUT, ProblemError
 
-Side = Literal["hot", "cold", "both"]
+PoolName = Literal["hot", "cold", "both"]
+"""The stores that a read may block on."""
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How much at once, and how long."""
+    """Bounds and time-outs of the gateway's answers."""
 
-    answers: int = 512
-    """Under way, those of clients that take their time included."""
+    max_answers: int = 512
+    """Answers in progress, including those to slow clients."""
     threads: int = 4
-    """For the first rows of each of the stores, for the further ones, and for what may need both."""
-    waiting: int = 256
-    """Answers that wait for the first rows of one store."""
-    first_s: float = 30
-    """Until the first rows."""
-    piece_s: float = 120
-    """From rows to the next ones."""
-    held_bytes: int = 2**28
-    """Of all answers together; with more nothing is read before it is asked for."""
+    """Threads of each pool; there are two pools (first and further rows) for each of hot, cold and both."""
+    max_waiting: int = 256
+    """Answers that wait for first rows, for each pool."""
+    first_rows_s: float = 30
+    """Time-out for the first rows."""
+    next_rows_s: float = 120
+    """Time-out for further rows."""
+    max_buffered_bytes: int = 2**28
+    """Bytes read and not yet sent, over all answers; above it nothing is read ahead."""
+    request_s: float = 10
+    """Time-out for a whole request to arrive."""
     idle_s: float = 60
-    """A client that takes nothing for so long is cut off."""
+    """A client that receives nothing for this long is disconnected."""
 
 
 class Readers:
-    """Threads by side."""
+    """Thread pools by store, with bounded queues. Its methods are for one event loop."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.held = 0
-        """Bytes of all answers that are read and not sent."""
-        self._first, self._more = _pools(limits.threads), _pools(limits.threads)
+        self.buffered_bytes = 0
+        """Bytes read and not yet sent, over all answers."""
+        self._first, self._next = _pools(limits.threads), _pools(limits.threads)
         self._answers = 0
         self._waiting = dict.fromkeys(self._first, 0)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """A place for an answer, for the length of the context. Raises ProblemError (503) where none is left."""
-        if self._answers >= self.limits.answers:
+    def answer_slot(self) -> Iterator[None]:
+        """Count an answer while the context lasts. Raises ProblemError (503) at `max_answers`."""
+        if self._answers >= self.limits.max_answers:
             raise ProblemError(
                 BUSY,
-                f"answers: expected at most {self.limits.answers} at once, was one more",
-                remedy="Ask again in a while, and close answers that are not read any more.",
+                f"answers: expected at most {self.limits.max_answers} at once, was one more",
+                remedy="Retry later, and close answers that are no longer read.",
             )
         self._answers += 1
         try:
@@ -66,50 +69,47 @@ class Readers:
             self._answers -= 1
 
     @contextmanager
-    def turn(self, side: Side) -> Iterator[None]:
-        """A place among those that wait for the first rows of a side; raises as `place`."""
-        if self._waiting[side] >= self.limits.waiting:
+    def first_rows_slot(self, pool: PoolName) -> Iterator[None]:
+        """Count a wait for first rows while the context lasts. Raises ProblemError (503) at `max_waiting`."""
+        if self._waiting[pool] >= self.limits.max_waiting:
             raise ProblemError(
                 BUSY,
-                f"answers: expected at most {self.limits.waiting} that wait for a store, was one more",
-                remedy="Ask again in a while; `tapehouse status` shows whether the store answers.",
+                f"answers: expected at most {self.limits.max_waiting} waiting for a store, was one more",
+                remedy="Retry later; `tapehouse status` shows whether the store answers.",
             )
-        self._waiting[side] += 1
+        self._waiting[pool] += 1
         try:
             yield
         finally:
-            self._waiting[side] -= 1
+            self._waiting[pool] -= 1
 
-    def submit(self, side: Side, work: Callable[[], _T], *, first: bool) -> Future[_T]:
-        """Have a thread of the side do it, one of those for first rows or for further ones."""
-        return (self._first if first else self._more)[side].submit(work)
+    def submit(self, pool: PoolName, work: Callable[[], _T], *, first: bool) -> Future[_T]:
+        """Run `work` in the pool for first or for further rows."""
+        return (self._first if first else self._next)[pool].submit(work)
 
-    async def heard(self, working: Future[_T], within_s: float) -> _T:
-        """What it returns; a thread that is at it goes on when this is cancelled.
-
-        Raises ProblemError (504) where it takes longer than `within_s`.
-        """
+    async def wait_for(self, future: Future[_T], timeout_s: float) -> _T:
+        """The future's result; if this is cancelled, its thread runs on. Raises ProblemError (504) on time-out."""
         try:
-            async with asyncio.timeout(within_s):
-                return await asyncio.wrap_future(working)
+            async with asyncio.timeout(timeout_s):
+                return await asyncio.wrap_future(future)
         except TimeoutError:
             raise ProblemError(
                 TIME_OUT,
-                f"stores: expected rows within {within_s:g} s, was none",
-                remedy="Ask for less, or look at `tapehouse status`.",
+                f"stores: expected rows within {timeout_s:g} s, was none",
+                remedy="Request a shorter span, or see `tapehouse status`.",
             ) from None
 
-    async def done(self, work: Callable[[], _T]) -> _T:
-        """What `work`, which may need both stores, returns. Raises ProblemError as the others."""
-        with self.place(), self.turn("both"):
-            return await self.heard(self.submit("both", work, first=True), self.limits.first_s)
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """The result of `work`, which may read both stores. Raises ProblemError (503, 504) as the other methods."""
+        with self.answer_slot(), self.first_rows_slot("both"):
+            return await self.wait_for(self.submit("both", work, first=True), self.limits.first_rows_s)
 
     def close(self) -> None:
-        """Let the threads end; what waits for one is not begun."""
-        for pool in (*self._first.values(), *self._more.values()):
+        """Cancel queued work and let the threads end, without waiting."""
+        for pool in (*self._first.values(), *self._next.values()):
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pools(threads: int) -> dict[Side, ThreadPoolExecutor]:
-    sides: tuple[Side, ...] = ("hot", "cold", "both")
-    return {side: ThreadPoolExecutor(threads, thread_name_prefix=side) for side in sides}
+def _pools(threads: int) -> dict[PoolName, ThreadPoolExecutor]:
+    names: tuple[PoolName, ...] = ("hot", "cold", "both")
+    return {name: ThreadPoolExecutor(threads, thread_name_prefix=name) for name in names}

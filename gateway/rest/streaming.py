@@ -1,4 +1,4 @@
-"""Sending an answer: one piece is read while the one before is sent, and nothing more once the client is gone."""
+"""Streams an answer: one piece is sent while the next is read, until the end or until the client disconnects."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.rest.encoding import Bytes
 from gateway.rest.pieces import Pieces
-from gateway.rest.problems import Problem, defect, problem_of
+from gateway.rest.problems import Problem, internal_problem, to_problem
 from gateway.rest.readers import Readers
 from tapehouse.errors import TapehouseError
 
 _log = structlog.get_logger()
-_SLICE = 2**18
-_HEADER_MOST = 2**13
-"""Longer headers many clients refuse: the segments are in the body then, alone."""
+_CHUNK = 2**18
+_MAX_HEADER = 2**13
+"""Bytes; many clients reject longer headers, so the segments are then only in the body."""
 
 
 class AnswerResponse(Response):
-    """An answer on its way.
+    """A streamed answer.
 
-    Until its first rows are there an error is a problem of its own status. Later the connection is cut before the
-    end of the body, so that nobody takes a short answer for a whole one.
+    An error before the first rows is a problem document with its own status. After them the connection is closed
+    before the end of the body, so that no client takes an incomplete answer for a complete one.
     """
 
     def __init__(self, readers: Readers, pieces: Pieces, headers: Mapping[str, str], plan_s: float) -> None:
-        # Not the base's: there is no body yet.
+        # Response.__init__ is not called: it requires the body.
         self._readers = readers
         self._pieces = pieces
         self.status_code = 200
         self.background = None
         self.init_headers(headers)
         self._plan_s = plan_s
-        self._held = 0
+        self._buffered_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it, unless the client goes away."""
+        """Send the answer until its end, or until the client disconnects."""
         sending = asyncio.ensure_future(self._send(scope, receive, send))
-        gone = asyncio.ensure_future(_until_gone(receive))
+        disconnected = asyncio.ensure_future(_wait_for_disconnect(receive))
         try:
-            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((sending, disconnected), return_when=asyncio.FIRST_COMPLETED)
         finally:
             sending.cancel()
-            gone.cancel()
-            await asyncio.gather(sending, gone, return_exceptions=True)
-            self._hold(-self._held)
+            disconnected.cancel()
+            await asyncio.gather(sending, disconnected, return_exceptions=True)
+            self._count_buffered(-self._buffered_bytes)
             self._pieces.close()
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._readers.place():
+            with self._readers.answer_slot():
                 began = time.perf_counter()
                 piece, last = await self._pieces.first()
                 self.headers["server-timing"] = (
@@ -66,14 +66,16 @@ class AnswerResponse(Response):
                 if not last:
                     await self._stream(send, piece)
         except TapehouseError as error:
-            await problem_of(error).response()(scope, receive, send)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client is told that it is a defect
-            await defect(error).response()(scope, receive, send)
+            await to_problem(error).response()(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - any other error is the gateway's own
+            await internal_problem(error).response()(scope, receive, send)
 
     async def _start(self, send: Send, piece: Bytes, last: bool) -> None:
-        # A header is ASCII.
-        segments = json.dumps([_planned(segment, last) for segment in self._pieces.rows.segments])
-        if len(segments) <= _HEADER_MOST:
+        # json.dumps returns ASCII, as a header requires.
+        segments = json.dumps(
+            [_header_segment(segment, complete=last) for segment in self._pieces.rows.segments]
+        )
+        if len(segments) <= _MAX_HEADER:
             self.headers["tapehouse-segments"] = segments
         if last:
             self.headers["content-length"] = str(len(piece))
@@ -82,51 +84,51 @@ class AnswerResponse(Response):
             await send({"type": "http.response.body", "body": piece})
 
     async def _stream(self, send: Send, piece: Bytes) -> None:
-        """Send the pieces; on return without the body's end the server cuts the connection."""
+        """Send the pieces. If this returns before the end of the body, the server closes the connection."""
         last = False
-        ahead: asyncio.Future[tuple[Bytes, bool]] | None = None
-        self._hold(len(piece))
+        read_ahead: asyncio.Future[tuple[Bytes, bool]] | None = None
+        self._count_buffered(len(piece))
         try:
             while not last:
-                if self._readers.held < self._readers.limits.held_bytes:
-                    ahead = asyncio.ensure_future(self._pieces.next())
-                await _push(send, piece)
-                self._hold(-len(piece))
-                piece, last = await (ahead or self._pieces.next())
-                ahead = None
-                self._hold(len(piece))
-            await _push(send, piece)
+                if self._readers.buffered_bytes < self._readers.limits.max_buffered_bytes:
+                    read_ahead = asyncio.ensure_future(self._pieces.next())
+                await _send_chunks(send, piece)
+                self._count_buffered(-len(piece))
+                piece, last = await (read_ahead or self._pieces.next())
+                read_ahead = None
+                self._count_buffered(len(piece))
+            await _send_chunks(send, piece)
             await send({"type": "http.response.body", "body": b""})
         except TapehouseError as error:
-            await self._break(send, problem_of(error))
+            await self._abort(send, to_problem(error))
         except Exception as error:  # noqa: BLE001 - as above
-            await self._break(send, defect(error))
+            await self._abort(send, internal_problem(error))
         finally:
-            if ahead is not None:
-                ahead.cancel()
-                await asyncio.gather(ahead, return_exceptions=True)
+            if read_ahead is not None:
+                read_ahead.cancel()
+                await asyncio.gather(read_ahead, return_exceptions=True)
 
-    async def _break(self, send: Send, problem: Problem) -> None:
-        _log.warning("answer broken off", reason=problem.detail)
-        await _push(send, self._pieces.broken(problem))
+    async def _abort(self, send: Send, problem: Problem) -> None:
+        _log.warning("answer aborted", reason=problem.detail)
+        await _send_chunks(send, self._pieces.abort(problem))
 
-    def _hold(self, size: int) -> None:
-        self._held += size
-        self._readers.held += size
-
-
-def _planned(segment: Mapping[str, Any], known: bool) -> dict[str, Any]:
-    """A segment as far as it is known: its rows are not before the answer has ended."""
-    return {name: value for name, value in segment.items() if known or name not in ("rows", "ms")}
+    def _count_buffered(self, size: int) -> None:
+        self._buffered_bytes += size
+        self._readers.buffered_bytes += size
 
 
-async def _push(send: Send, piece: Bytes) -> None:
-    """Send a piece in slices: each waits until the client has taken most of those before."""
+def _header_segment(segment: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:
+    """A segment for the header; its rows and time are known only when the answer is complete."""
+    return {name: value for name, value in segment.items() if complete or name not in ("rows", "ms")}
+
+
+async def _send_chunks(send: Send, piece: Bytes) -> None:
+    """Send a piece in chunks, each when the client has received most of those before it."""
     view = memoryview(piece)
-    for begin in range(0, len(view), _SLICE):
-        await send({"type": "http.response.body", "body": view[begin : begin + _SLICE], "more_body": True})
+    for start in range(0, len(view), _CHUNK):
+        await send({"type": "http.response.body", "body": view[start : start + _CHUNK], "more_body": True})
 
 
-async def _until_gone(receive: Receive) -> None:
+async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

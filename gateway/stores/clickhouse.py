@@ -1,4 +1,4 @@
-"""The cold store's answers: rows as the Arrow that ClickHouse writes."""
+"""ClickHouse, the cold store: rows and bars as Arrow streams over HTTP."""
 
 from __future__ import annotations
 
@@ -10,106 +10,104 @@ import polars as pl
 import pyarrow as pa
 
 from gateway import arrow
-from gateway.query import Key, Query
-from gateway.stores.contract import Held, Page
-from gateway.stores.questdb import listed
-from tapehouse.clickhouse import ClickHouseClient
+from gateway.query import Query, RowKey
+from gateway.stores.contract import DaySize, Page, symbols_frame
 from tapehouse.clock import INTERVALS, MAX_TS, MINUTE, parse_ns
 from tapehouse.errors import ConnectError
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import ClickHouse
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.clickhouse_parts import read_stored_days
 
 _TIMEOUT_S = 30
-_TIES = 16
-_SPAN = (
+_TIE_ROWS = 16
+_TIME_SPAN = (
     "{time} >= fromUnixTimestamp64Nano({{start:Int64}}, 'UTC') "
     "AND {time} < fromUnixTimestamp64Nano({{end:Int64}}, 'UTC')"
 )
-# What makes a bar of rows of trades, and of 1-minute bars; QuestDB's views use the same words.
-_OF_TRADES = f"""argMin(price, seq) AS open, max(price) AS high, min(price) AS low,
+# The aggregates of a bar over trades, and over 1-minute bars; the same as those of QuestDB's views.
+_BARS_FROM_TRADES = f"""argMin(price, seq) AS open, max(price) AS high, min(price) AS low,
     argMax(price, seq) AS close, sum(size) AS volume, sum(price * size) AS turnover, toInt64(count()) AS trades,
     sumIf(size, side = 1) AS buy_volume, min(seq) AS seq_first, max(seq) AS seq_last
     FROM trades WHERE bitAnd(flags, {int(NO_BAR)}) = 0 AND """
-_OF_BARS = """argMin(b.open, b.seq_first) AS open, max(b.high) AS high, min(b.low) AS low,
+_BARS_FROM_1M = """argMin(b.open, b.seq_first) AS open, max(b.high) AS high, min(b.low) AS low,
     argMax(b.close, b.seq_last) AS close, sum(b.volume) AS volume, sum(b.turnover) AS turnover,
     toInt64(sum(b.trades)) AS trades, sum(b.buy_volume) AS buy_volume,
     min(b.seq_first) AS seq_first, max(b.seq_last) AS seq_last
     FROM bars_1m AS b WHERE """
-# Compressed it would be smaller, and slower on a local network. And weeks and months beyond 2149.
-_PLAIN = "SETTINGS output_format_arrow_compression_method = 'none', enable_extended_results_for_datetime_functions = 1"
-# The table is sorted by what seq is stored as. Within a timestamp that is another order only where some seqs are
-# near it and others below it.
-_SORTED_BY = {"seq": "seq_code"}
-_BOUND = {"symbol": "String", "long": "Int64", "flag": "Bool"}
-Bound = dict[str, Any]
+# Compression costs more than it saves on a local network. The second setting is for weeks and months after 2149.
+_ARROW_SETTINGS = (
+    "SETTINGS output_format_arrow_compression_method = 'none', "
+    "enable_extended_results_for_datetime_functions = 1"
+)
+# The table is sorted by `seq_code`, the stored form of seq. Within one timestamp its order differs from that of seq
+# only if some seqs are close to the timestamp and others below it.
+_SORT_COLUMNS = {"seq": "seq_code"}
+_PARAMETER_TYPES = {"symbol": "String", "long": "Int64", "flag": "Bool"}
+Parameters = dict[str, Any]
 
 
-class ClickStore:
-    """ClickHouse as a `Store`; see there."""
+class ClickHouseStore:
+    """The cold store; implements `Store`."""
 
     name = "clickhouse"
 
     def __init__(self, settings: ClickHouse, timeout_s: int = _TIMEOUT_S) -> None:
-        self._database = settings.database
+        self._settings = settings
         self._client = ClickHouseClient(settings, timeout_s=timeout_s, reading=True)
 
     def close(self) -> None:
         """Close all connections."""
         self._client.close()
 
-    def health(self) -> None:
-        """Return when it answers."""
+    def check_health(self) -> None:
+        """Raise ConnectError unless ClickHouse answers."""
         self._client.fetch("SELECT 1")
 
-    def coverage(self, kind: Kind) -> Mapping[int, Held]:
-        """By day what is held, by its parts."""
-        found = self._client.fetch(
-            "SELECT partition, sum(rows), sum(bytes_on_disk) FROM system.parts "
-            "WHERE active AND database = {database:String} AND table = {table:String} GROUP BY partition",
-            {"database": self._database, "table": kind.name},
-        )
-        return {
-            parse_ns(f"{day[:4]}-{day[4:6]}-{day[6:]}"): Held(int(rows), int(size))
-            for day, rows, size in found
-        }
+    def day_sizes(self, kind: Kind) -> Mapping[int, DaySize]:
+        """The size of each stored day, from `system.parts`."""
+        stored = read_stored_days(self._client, self._settings, kind.name)
+        return {parse_ns(day): DaySize(rows, size) for day, (rows, size) in stored.items()}
 
-    def oldest(self, kind: Kind) -> int:
-        """The oldest time held."""
+    def oldest_time(self, kind: Kind) -> int:
+        """The oldest stored time, ns; MAX_TS if there are no rows."""
         found = self._client.fetch(
             f"SELECT count(), toUnixTimestamp64Nano(min({kind.time})) FROM {kind.name}"
         )
         rows, oldest = found[0]
         return int(oldest) if rows else MAX_TS
 
-    def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
-        """The first rows of a span behind a key."""
-        kind = query.rows_kind
-        wanted = arrow.schema(kind.name, query.read_names)
-        statement, bound = _rows(query, kind, start_ns, end_ns, after)
+    def read(self, query: Query, start_ns: int, end_ns: int, after: RowKey | None, most: int) -> Page:
+        """The first rows of a span after a key."""
+        kind = query.source_kind
+        wanted = arrow.schema(kind.name, query.read_columns)
+        statement, bound = _rows_statement(query, kind, start_ns, end_ns, after)
         by_code = "seq_code" in statement
-        # Of its last timestamp none is used then: so there are as many as are wanted even so.
-        most += _TIES if by_code else 0
+        # Rows of the last timestamp are then dropped; the extra rows make up for them.
+        most += _TIE_ROWS if by_code else 0
         while True:
             table = self._table(f"{statement} LIMIT {{most:UInt64}}", {**bound, "most": most})
-            batch = arrow.conformed(table, wanted, self.name, query.same)
-            ended = batch.num_rows < most
-            if by_code and not ended:
-                # There may be rows of its last timestamp with lower seqs that are not here.
-                times = arrow.times_of(batch, kind)
+            batch = arrow.conform_to_schema(table, wanted, self.name, query.constant_columns)
+            is_last = batch.num_rows < most
+            if by_code and not is_last:
+                # Rows of the last timestamp with lower seqs may be missing here.
+                times = arrow.times_ns(batch, kind)
                 batch = batch.slice(0, int(np.searchsorted(times, times[-1])))
-            if ended or batch.num_rows:
-                return Page(arrow.in_order(batch, kind, query.same) if by_code else batch, ended)
+            if is_last or batch.num_rows:
+                return Page(
+                    arrow.sort_by_key(batch, kind, query.constant_columns) if by_code else batch, is_last
+                )
             most *= 2
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
-        """Bars of the 1-minute bars that travel with the trades; 15s and 30s of the trades."""
-        table = self._table(*_bars(query, start_ns, end_ns))
-        return arrow.conformed(table, arrow.schema(BARS.name, BARS.names), self.name), None
+        """Bars aggregated from `bars_1m`; those of 15s and 30s from the trades."""
+        table = self._table(*_bars_statement(query, start_ns, end_ns))
+        return arrow.conform_to_schema(table, arrow.schema(BARS.name, BARS.names), self.name), None
 
-    def newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
-        """How many newest rows there are, and the time of the oldest of them."""
-        kind = query.rows_kind
-        where, bound = _of(query, start_ns, end_ns)
+    def count_newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
+        """The number of newest rows, `count` at most, and the time of the oldest of them."""
+        kind = query.source_kind
+        where, bound = _row_filter(query, start_ns, end_ns)
         found = self._client.fetch(
             f"SELECT count(), min(at) FROM (SELECT toUnixTimestamp64Nano({kind.time}) AS at FROM {kind.name} "
             f"WHERE {where} ORDER BY {kind.time} DESC LIMIT {{most:UInt64}})",
@@ -118,18 +116,18 @@ class ClickStore:
         rows, oldest = found[0]
         return int(rows), int(oldest) if rows else end_ns
 
-    def last_bar(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
-        """The time of the last trade of a symbol in a span that takes part in bars."""
+    def last_bar_time(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
+        """The time of a symbol's last trade in the span that counts in bars; None if there is none."""
         found = self._client.fetch(
             f"SELECT toUnixTimestamp64Nano(ts_event) FROM trades WHERE bitAnd(flags, {int(NO_BAR)}) = 0 "
-            f"AND venue = {{venue:String}} AND symbol = {{symbol:String}} AND {_SPAN.format(time='ts_event')} "
+            f"AND venue = {{venue:String}} AND symbol = {{symbol:String}} AND {_TIME_SPAN.format(time='ts_event')} "
             "ORDER BY ts_event DESC LIMIT 1",
             {"venue": query.venue, "symbol": symbol, "start": start_ns, "end": end_ns},
         )
         return int(found[0][0]) if found else None
 
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
-        """The last trade of each symbol that takes part in bars."""
+        """Each symbol's last trade that counts in bars."""
         wanted = arrow.schema(TRADES.name, TRADES.names)
         minutes = self._client.fetch(
             "SELECT symbol, toUnixTimestamp64Nano(max(ts)) FROM bars_1m "
@@ -139,46 +137,46 @@ class ClickStore:
         rows = [
             self._table(
                 f"SELECT {', '.join(TRADES.names)} FROM trades WHERE bitAnd(flags, {int(NO_BAR)}) = 0 "
-                f"AND venue = {{venue:String}} AND symbol = {{symbol:String}} AND {_SPAN.format(time='ts_event')} "
+                f"AND venue = {{venue:String}} AND symbol = {{symbol:String}} AND {_TIME_SPAN.format(time='ts_event')} "
                 "ORDER BY ts_event DESC, seq DESC LIMIT 1",
                 {"venue": venue, "symbol": symbol, "start": minute, "end": minute + MINUTE},
             )
             for symbol, minute in minutes
         ]
-        batches = [arrow.conformed(row, wanted, self.name) for row in rows]
+        batches = [arrow.conform_to_schema(row, wanted, self.name) for row in rows]
         return pa.Table.from_batches(batches, schema=wanted)
 
     def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """What there is of a kind in a span."""
+        """The series of a kind in a span."""
         found = self._client.fetch(
             f"SELECT venue, symbol, toUnixTimestamp64Nano(min({kind.time})), toUnixTimestamp64Nano(max({kind.time})), "
-            f"count() FROM {kind.name} WHERE {_SPAN.format(time=kind.time)} "
+            f"count() FROM {kind.name} WHERE {_TIME_SPAN.format(time=kind.time)} "
             "GROUP BY venue, symbol ORDER BY venue, symbol",
             {"start": start_ns, "end": end_ns},
         )
-        return listed(found)
+        return symbols_frame(found)
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
-        """The statement of a span with its parameters."""
+        """The SQL for a span, preceded by a SET of its parameters."""
         if query.kind == "bars":
-            statement, bound = _bars(query, start_ns, end_ns)
+            statement, bound = _bars_statement(query, start_ns, end_ns)
         else:
-            statement, bound = _rows(query, query.rows_kind, start_ns, end_ns, None)
+            statement, bound = _rows_statement(query, query.source_kind, start_ns, end_ns, None)
         set_to = ", ".join(f"param_{name} = {value!r}" for name, value in bound.items())
         return f"SET {set_to}; {' '.join(statement.split())}"
 
-    def _table(self, statement: str, bound: Bound) -> pa.Table:
-        body = self._client.arrow(f"{statement} {_PLAIN}", bound)
+    def _table(self, statement: str, bound: Parameters) -> pa.Table:
+        body = self._client.arrow(f"{statement} {_ARROW_SETTINGS}", bound)
         try:
             return pa.ipc.open_stream(body).read_all()
         except (pa.ArrowInvalid, OSError) as reason:
-            raise ConnectError(f"clickhouse: an answer was cut: {reason}") from reason
+            raise ConnectError(f"clickhouse: the response was truncated: {reason}") from reason
 
 
-def _of(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
-    """What chooses the rows of a query in a span."""
-    kind = query.rows_kind
-    bound: Bound = {"start": start_ns, "end": end_ns}
+def _row_filter(query: Query, start_ns: int, end_ns: int) -> tuple[str, Parameters]:
+    """The WHERE condition of a query in a span, and its parameters."""
+    kind = query.source_kind
+    bound: Parameters = {"start": start_ns, "end": end_ns}
     where = []
     values: list[Any]
     if kind is ACCOUNT_TRADES:
@@ -189,7 +187,7 @@ def _of(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
             where.append("venue = {venue:String}")
             bound["venue"] = query.venue
     if len(values) == 1:
-        # Equality lets the table's own order be used; IN does not.
+        # ClickHouse reads in the table's own order for an equality, but not for IN.
         where.append(f"{column} = {{name:{type_}}}")
         bound["name"] = values[0]
     elif values:
@@ -197,16 +195,18 @@ def _of(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
         bound["names"] = values
     if query.flags and query.kind != "bars":
         where.append(f"bitAnd(flags, {query.flags:d}) = 0")
-    where.append(_SPAN.format(time=kind.time))
+    where.append(_TIME_SPAN.format(time=kind.time))
     return " AND ".join(where), bound
 
 
-def _rows(query: Query, kind: Kind, start_ns: int, end_ns: int, after: Key | None) -> tuple[str, Bound]:
+def _rows_statement(
+    query: Query, kind: Kind, start_ns: int, end_ns: int, after: RowKey | None
+) -> tuple[str, Parameters]:
     first = start_ns if after is None else max(start_ns, int(after[0]))
-    where, bound = _of(query, first, end_ns)
+    where, bound = _row_filter(query, first, end_ns)
     if after is not None:
         rest = [kind.column(name) for name in kind.key[1:]]
-        last = ", ".join(f"{{after_{column.name}:{_BOUND[column.type]}}}" for column in rest)
+        last = ", ".join(f"{{after_{column.name}:{_PARAMETER_TYPES[column.type]}}}" for column in rest)
         where += (
             f" AND ({kind.time} > fromUnixTimestamp64Nano({{after:Int64}}, 'UTC') "
             f"OR ({', '.join(column.name for column in rest)}) > ({last}))"
@@ -214,24 +214,26 @@ def _rows(query: Query, kind: Kind, start_ns: int, end_ns: int, after: Key | Non
         bound["after"] = int(after[0])
         bound |= {f"after_{column.name}": value for column, value in zip(rest, after[1:], strict=True)}
     fixed = {"venue": bool(query.venue), "symbol": "name" in bound, "account_id": "name" in bound}
-    stored = _SORTED_BY if kind is TRADES and "name" in bound else {}
+    stored = _SORT_COLUMNS if kind is TRADES and "name" in bound else {}
     order = ", ".join(stored.get(name, name) for name in kind.key if not fixed.get(name))
-    return f"SELECT {', '.join(query.fetched_names)} FROM {kind.name} WHERE {where} ORDER BY {order}", bound
+    return f"SELECT {', '.join(query.fetched_columns)} FROM {kind.name} WHERE {where} ORDER BY {order}", bound
 
 
-def _bars(query: Query, start_ns: int, end_ns: int) -> tuple[str, Bound]:
+def _bars_statement(query: Query, start_ns: int, end_ns: int) -> tuple[str, Parameters]:
     assert query.interval is not None
-    time, made = ("ts_event", _OF_TRADES) if query.interval in ("15s", "30s") else ("b.ts", _OF_BARS)
-    where, bound = _of(query, start_ns, end_ns)
+    time, made = (
+        ("ts_event", _BARS_FROM_TRADES) if query.interval in ("15s", "30s") else ("b.ts", _BARS_FROM_1M)
+    )
+    where, bound = _row_filter(query, start_ns, end_ns)
     where = where.replace("ts_event", time)
     return (
-        f"SELECT {_bucket(query.interval, time)} AS ts, venue, symbol, {made}{where} "
+        f"SELECT {_bucket_expression(query.interval, time)} AS ts, venue, symbol, {made}{where} "
         "GROUP BY ts, venue, symbol ORDER BY ts, symbol",
         bound,
     )
 
 
-def _bucket(interval: str, time: str) -> str:
+def _bucket_expression(interval: str, time: str) -> str:
     if interval == "1w":
         return f"toDateTime64(toMonday({time}), 9, 'UTC')"
     if interval == "1M":

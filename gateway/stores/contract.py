@@ -1,28 +1,29 @@
-"""What a database must do to answer queries.
+"""The contract of a store: what a database must implement to answer queries.
 
-A store owns its connections and may be called by several threads at a time. It answers for what it holds and knows
-nothing of the other stores: which of them is asked for which span is the plan's, and the order of answers over
-several is the merge's. Every call ends within the store's time-out. All raise ConnectError where the database does
-not answer or is cut off in the middle, TapehouseError where it refuses; never is an answer short in silence.
+A store owns its connections and is thread-safe. It answers from its own rows only: which store reads which span is
+decided by the plan, and answers of several stores are combined by the merge. Every call ends within the store's
+time-out. All methods raise ConnectError if the database does not answer or the response is cut off, TapehouseError if
+it rejects the statement; no method returns an incomplete answer without an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import polars as pl
 import pyarrow as pa
 
-from gateway.query import Key, Query
+from gateway.query import Query, RowKey
 from tapehouse.clock import DAY
 from tapehouse.model import Kind
+from tapehouse.tabular import TIME
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a store holds of a day: rows, and bytes on its disk."""
+class DaySize:
+    """The size of a UTC day in a store: rows, and bytes on its disk."""
 
     rows: int
     bytes: int
@@ -30,63 +31,73 @@ class Held:
 
 @dataclass(frozen=True)
 class Page:
-    """Rows in the order of the kind's key: the query's columns and those of the key, in the model's order."""
+    """Rows sorted by the kind's key: the query's columns and the key columns, in the model's order."""
 
     batch: pa.RecordBatch
-    ended: bool
-    """Whether nothing of the span is behind these rows."""
+    is_last: bool
+    """Whether the span has no rows after these."""
     oldest_ns: int | None = None
-    """`oldest` once the rows were read; None where it cannot matter."""
+    """The store's oldest time, ns, read after the rows; None if no row of the span can have been removed."""
 
 
-def stays_from(now: int) -> int:
-    """From when on rows never leave the hot store: today's and the day before's, however few days are kept."""
+def always_hot_from(now: int) -> int:
+    """The time, ns, from which rows never leave the hot store: the start of yesterday, UTC."""
     return now // DAY * DAY - DAY
 
 
+def symbols_frame(rows: Sequence[Sequence[Any]]) -> pl.DataFrame:
+    """The frame that `Store.symbols` returns, from rows of (venue, symbol, first, last, rows) with times in ns."""
+    frame = pl.DataFrame(
+        rows,
+        {"venue": pl.String, "symbol": pl.String, "first": pl.Int64, "last": pl.Int64, "rows": pl.Int64},
+        orient="row",
+    )
+    return frame.with_columns(pl.col("first", "last").cast(TIME))
+
+
 class Store(Protocol):
-    """One database. Spans are half-open, in ns UTC."""
+    """One database. Spans are half-open: [start_ns, end_ns), ns UTC."""
 
     name: str
 
-    def coverage(self, kind: Kind) -> Mapping[int, Held]:
-        """By the start of each UTC day (ns) what is held of it; days without rows are left out."""
+    def day_sizes(self, kind: Kind) -> Mapping[int, DaySize]:
+        """The size of each stored UTC day by its start in ns; days without rows are left out."""
 
-    def oldest(self, kind: Kind) -> int:
-        """The oldest time held; MAX_TS where nothing is."""
+    def oldest_time(self, kind: Kind) -> int:
+        """The oldest stored time of a kind, ns; MAX_TS if there are no rows."""
 
-    def read(self, query: Query, start_ns: int, end_ns: int, after: Key | None, most: int) -> Page:
-        """The rows of a query (not for bars) in [start_ns, end_ns) behind the key `after`, the first about `most`.
+    def read(self, query: Query, start_ns: int, end_ns: int, after: RowKey | None, most: int) -> Page:
+        """The first rows, about `most`, of a query's rows (not bars) in the span with a key greater than `after`.
 
-        At least one row where there is any; flags are applied, limits are not.
+        At least one row if there is any. The query's flags are applied, its limit is not.
         """
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
-        """The bars of the trades in [start_ns, end_ns), all columns, by time, symbol; and `Page.oldest_ns`.
+        """The bars of the trades in the span, all columns, sorted by time and symbol; and `Page.oldest_ns`.
 
-        Where the span cuts a bar it is a part of one: of that bar's trades in the span.
+        A bar that reaches beyond the span is made of its trades in the span only.
         """
 
-    def newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
-        """(how many of the newest rows are in [start_ns, end_ns), `count` at most; the time of the oldest of them).
+    def count_newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
+        """(number of newest rows in the span, `count` at most; time of the oldest of them in ns). Not for bars.
 
-        Not for bars. (0, end_ns) where there are none.
+        (0, end_ns) if there are none.
         """
 
-    def last_bar(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
-        """A time in the last bar of a symbol that has its beginning or a trade in the span; None where none has."""
+    def last_bar_time(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
+        """A time, ns, within a symbol's last bar that starts or has a trade in the span; None if there is none."""
 
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
-        """The last trade of each symbol that takes part in bars: all columns of trades."""
+        """Each symbol's last trade that counts in bars: all columns of trades; no row for an unknown symbol."""
 
     def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """What there is of a kind in a span: venue, symbol, first and last (Datetime ns UTC, or their days), rows."""
+        """The series of a kind in a span: venue, symbol, first and last (Datetime ns UTC; may be whole days), rows."""
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
-        """What the database would be asked for the first rows or the bars of a span, for people."""
+        """The SQL that reads the first rows or the bars of a span, for display."""
 
-    def health(self) -> None:
-        """Return when it answers; raise ConnectError when it does not."""
+    def check_health(self) -> None:
+        """Raise ConnectError unless the database answers."""
 
     def close(self) -> None:
-        """Close the connections; the next call opens others."""
+        """Close the connections; the next call opens new ones."""

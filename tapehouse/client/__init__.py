@@ -1,1 +1,1 @@
-"""The Python client: what `tapehouse.connect()` gives. It speaks REST to the gateway and needs no other part."""
+"""The Python client that `tapehouse.connect()` returns; it uses only the gateway's REST API."""

@@ -1,4 +1,4 @@
-"""Where the gateway is."""
+"""Finds the gateway's URL and connects to it."""
 
 from __future__ import annotations
 
@@ -7,60 +7,43 @@ from pathlib import Path
 
 from tapehouse.client.database import Database
 from tapehouse.client.transport import Transport
-from tapehouse.errors import ConnectError
-from tapehouse.settings import CONNECTIONS, Settings, load
-from tapehouse.stack.home import holder
-
-_HOME = ".tapehouse"
+from tapehouse.identity import running_pid
+from tapehouse.platform import missing, nearest_settings, start_command
+from tapehouse.settings import CONNECTIONS, Settings
 
 
-def connected(url: str | None, home: Path | None) -> Database:
-    """The database behind a gateway that answers; without `url` that of the settings.
+def connected(url: str | None, home: Path | None, venue: str | None = None) -> Database:
+    """Connect to the gateway at `url`, by default that of the settings of `home`. `venue` is that of its queries.
 
-    Raises ConnectError where none is known or it does not answer, SettingsError where the settings are unreadable.
+    Raises ConnectError if no URL is known or the gateway does not answer, SettingsError if the settings are invalid.
     """
-    start = "tapehouse up" if home is None else f"tapehouse up --home {home}"
-    transport = Transport(_found(home, start) if url is None else url, start)
+    transport = Transport(_find_url(home) if url is None else url, start_command(home))
     with transport.get("/healthz", accept="*/*") as answer:
-        answer.read(2**16)  # to its end, so that the connection is used again
-    return Database(transport)
+        answer.read(2**16)  # to the end, so that the connection is reused
+    return Database(transport, venue)
 
 
 def known(settings: Settings) -> str:
-    """The gateway's address; empty where none is known, or it is that of a platform that was stopped.
+    """The gateway's URL from the settings; empty if there is none, or if its platform has been stopped.
 
-    Its port may be another platform's by now.
+    The port of a stopped platform may be in use by another one.
     """
     url = settings.gateway.url
-    return "" if url == _written(settings.home) and holder(settings.home) is None else url
+    return "" if url == _url_in_home(settings.home) and running_pid(settings.home) is None else url
 
 
-def _found(home: Path | None, start: str) -> str:
-    settings = load(home)
-    if not settings.gateway.url and home is None:
-        settings = _above() or settings
+def _find_url(home: Path | None) -> str:
+    settings = nearest_settings(home)
     url = known(settings)
     if not url:
-        raise ConnectError(
-            f"gateway: expected a platform that runs in {settings.home}, was none",
-            remedy=f"Start it with `{start}`, or give connect() the url of a gateway.",
-            home=str(settings.home),
-        )
+        raise missing(settings, home)
     return url
 
 
-def _written(home: Path) -> str:
-    """The address that the runner of a home has written down."""
+def _url_in_home(home: Path) -> str:
+    """The URL that the stack runner has written to the home folder; empty if there is none."""
     try:
         connections = tomllib.loads((home / CONNECTIONS).read_text())
     except FileNotFoundError:
         return ""
     return str(connections.get("gateway", {}).get("url", ""))
-
-
-def _above() -> Settings | None:
-    """The settings of the nearest folder above that has a platform's home, as a notebook's has."""
-    for folder in Path.cwd().parents:
-        if (folder / _HOME / CONNECTIONS).exists():
-            return load(folder / _HOME)
-    return None

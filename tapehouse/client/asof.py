@@ -1,4 +1,4 @@
-"""Trades with the quotes that stood when they were made."""
+"""Joins trades with the quotes that were current at their time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BY: Final = ("venue", "symbol")
 def asof(trades: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
     """Each trade with the last quote of its venue and symbol whose `ts_event` is at or before the trade's.
 
-    The trades' columns come first, then the quotes'; where both have a name the quotes' ends in `_quote`. A trade
-    without a quote before it has nulls. Of quotes with the same time the one with the highest `seq` counts, or, where
-    `quotes` has no such column, the later row. Rows come by `ts_event`, equal ones as in `trades`.
+    The columns of the trades come first, then those of the quotes, with the suffix `_quote` if the name is in both. A
+    trade without an earlier quote has nulls. Of several quotes at one time the one with the highest `seq` is used, or
+    the later row if there is no `seq`. Rows are sorted by `ts_event`; trades at one time keep their order.
 
-    Raises UsageError where `ts_event`, `venue` or `symbol` is missing.
+    Raises UsageError if a column `ts_event`, `venue` or `symbol` is missing.
     """
     for what, frame in (("trades", trades), ("quotes", quotes)):
         for name in ("ts_event", *_BY):
@@ -32,6 +32,6 @@ def asof(trades: pl.DataFrame, quotes: pl.DataFrame) -> pl.DataFrame:
         strategy="backward",
         suffix="_quote",
         coalesce=False,
-        # Sorted here, by time over all of them.
+        # Both frames are sorted by time above; polars would check the order within each group.
         check_sortedness=False,
     )

@@ -1,45 +1,56 @@
-"""The database as a quant uses it: one method a kind, polars frames back."""
+"""`Database`, the client's entry point: one method per kind, which returns a polars frame."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import date, datetime
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import polars as pl
 
 from tapehouse.client import display
 from tapehouse.client.asof import asof
 from tapehouse.client.display import Plan
-from tapehouse.client.pull import Pull
+from tapehouse.client.download import RowDownload
 from tapehouse.client.transport import Parameters, Transport
-from tapehouse.clock import iso, to_ns
+from tapehouse.clock import iso, now_ns
 from tapehouse.errors import TapehouseError
+from tapehouse.query_times import Time, query_ns
 
-Time = str | int | datetime | date
-"""ISO 8601 with a zone, a date (UTC midnight), ns since 1970, or an aware datetime."""
 Names = str | Sequence[str]
 """One name, or several."""
+_FIRST_COLUMNS: Final = {
+    "trades": ("ts_event", "symbol", "price", "size"),
+    "quotes": ("ts_event", "symbol", "bid", "ask"),
+}
+"""The first columns of a frame: a printed one shows four columns from its start and four from its end."""
 
 
 class Database:
-    """A gateway, and behind it every store of the platform. Made by `tapehouse.connect()`.
+    """Queries over all stores of a platform, through its gateway. Returned by `tapehouse.connect()`.
 
-    Spans are half-open: `start` inclusive, `end` exclusive, by the venue's clock in UTC. Without `end` they reach to
-    the newest row. Instead of `start`, or inside a span, `last=1000` gives the last thousand rows (100,000 at most),
-    `limit=1000` the first. `symbols` are one name or up to 500. `columns` are some of the kind's, all where left out;
-    `flags` leaves out the rows that have any of its bits (1 cancelled, 2 not in bars, 4 estimated time).
+    Parameters of most methods:
 
-    Frames have the columns of `tapehouse.model`, times as Datetime(ns, UTC), absent values null, and come in the
-    order of the kind's key: by time, venue, symbol, seq.
+    symbols: one name, or up to 500, or "*" for all of the venue, then with `last`, `limit` or `end`.
+    start, end: the half-open span [start, end) by the venue's clock, UTC. Without `end` it reaches to the newest row;
+        `start` may be left out if `last` is given. Text may refer to now: "now", "today", "yesterday", "-1h", "-5d".
+    last: only the last so many rows of the span, of each symbol; 100,000 at most, 1,000,000 of all symbols.
+    limit: only the first so many rows of the span.
+    venue: the source of the rows. May be left out where one venue has the symbols, or where `connect` was given one.
+    columns: columns of the kind; all if empty.
+    flags: leaves out rows with any of these bits (1 cancelled, 2 not in bars, 4 estimated time).
 
-    All methods raise UsageError for what cannot be asked (NaiveTimeError for a time without a zone) and ConnectError
-    where the gateway or a store does not answer; a frame is never short in silence.
+    Frames have the columns of `tapehouse.model` (of trades and quotes the prices first), times as Datetime(ns, UTC),
+    missing values as null, and are sorted by the kind's key: time, venue, symbol, seq.
+
+    All methods raise UsageError for an invalid query (NaiveTimeError for a time without a zone, UnknownSeriesError,
+    which names near ones, for a venue or symbol that is not stored) and ConnectError if the gateway or a store does
+    not answer; an incomplete frame is never returned. A span without rows is an empty frame with all columns.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, venue: str | None = None) -> None:
         self._transport = transport
+        self._venue = venue
         self._segments: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
@@ -52,14 +63,14 @@ class Database:
 
     @property
     def url(self) -> str:
-        """Where the gateway is."""
+        """The gateway's URL."""
         return self._transport.url
 
     @property
     def segments(self) -> pl.DataFrame:
-        """Which store served which span of the last answer: store, start, end, rows, ms, quality, why.
+        """Which store served which span of the last answer.
 
-        `end` is exclusive, and null where it is open.
+        Columns: store, start, end (exclusive; null if open), rows, ms, quality, why.
         """
         return display.served(self._segments)
 
@@ -69,15 +80,20 @@ class Database:
         start: Time | None = None,
         end: Time | None = None,
         *,
-        venue: str,
+        venue: str | None = None,
         last: int | None = None,
         limit: int | None = None,
         columns: Names = (),
         flags: int = 0,
     ) -> pl.DataFrame:
-        """Trades: ts_event, ts_recv, venue, symbol, seq, price, size, side (1 the buyer took), flags ..."""
-        asked = _asked(start, end, venue=venue, last=last, limit=limit, columns=columns, flags=flags)
-        return self._rows("trades", {"symbol": _names(symbols), **asked})
+        """Trades: ts_event, symbol, price and size, then the other columns; `side` is 1 where the buyer was the taker.
+
+        >>> db.trades(["BTCUSDT", "ETHUSDT"], "-1h", columns=["symbol", "price"])
+        """
+        span = _span_parameters(
+            start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns, flags=flags
+        )
+        return self._rows("trades", {"symbol": _names(symbols), **span})
 
     def quotes(
         self,
@@ -85,15 +101,20 @@ class Database:
         start: Time | None = None,
         end: Time | None = None,
         *,
-        venue: str,
+        venue: str | None = None,
         last: int | None = None,
         limit: int | None = None,
         columns: Names = (),
         flags: int = 0,
     ) -> pl.DataFrame:
-        """Best bids and asks with their sizes; an empty side of the book is null."""
-        asked = _asked(start, end, venue=venue, last=last, limit=limit, columns=columns, flags=flags)
-        return self._rows("quotes", {"symbol": _names(symbols), **asked})
+        """Best bids and asks with their sizes: ts_event, symbol, bid and ask first; null for an empty side of the book.
+
+        >>> db.quotes("BTCUSDT", "today")
+        """
+        span = _span_parameters(
+            start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns, flags=flags
+        )
+        return self._rows("quotes", {"symbol": _names(symbols), **span})
 
     def depth(
         self,
@@ -101,15 +122,20 @@ class Database:
         start: Time | None = None,
         end: Time | None = None,
         *,
-        venue: str,
+        venue: str | None = None,
         last: int | None = None,
         limit: int | None = None,
         columns: Names = (),
         flags: int = 0,
     ) -> pl.DataFrame:
-        """Updates of books, levels as lists; rows with `snapshot` set hold the whole book."""
-        asked = _asked(start, end, venue=venue, last=last, limit=limit, columns=columns, flags=flags)
-        return self._rows("depth", {"symbol": _names(symbols), **asked})
+        """Order book updates with levels as lists; a row with `snapshot` true has the complete book.
+
+        >>> db.depth("BTCUSDT", last=10)
+        """
+        span = _span_parameters(
+            start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns, flags=flags
+        )
+        return self._rows("depth", {"symbol": _names(symbols), **span})
 
     def bars(
         self,
@@ -118,18 +144,26 @@ class Database:
         start: Time | None = None,
         end: Time | None = None,
         *,
-        venue: str,
+        venue: str | None = None,
         fill: Literal["none", "flat"] = "none",
+        open: bool = True,  # noqa: A002 - the parameter's name in every interface
         last: int | None = None,
         limit: int | None = None,
         columns: Names = (),
     ) -> pl.DataFrame:
-        """Bars of 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w or 1M whose start `ts` is in the span; each is whole.
+        """Bars whose start `ts` is in the span, each whole; `final` is false of one whose interval has not ended.
 
-        `fill="flat"` gives empty intervals too, at the close before with volume 0.
+        interval: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w or 1M.
+        fill: "flat" adds a bar with the previous close and volume 0 for each empty interval.
+        open: False leaves out bars that are not final.
+
+        >>> db.bars("BTCUSDT", "1h", "2024-01-02", "2024-01-03", fill="flat")
         """
-        asked = _asked(start, end, venue=venue, last=last, limit=limit, columns=columns)
-        return self._rows("bars", {"symbol": _names(symbols), "interval": interval, "fill": fill, **asked})
+        span = _span_parameters(
+            start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns
+        )
+        bars = {"interval": interval, "fill": fill, "open": None if open else "false"}
+        return self._rows("bars", {"symbol": _names(symbols), **bars, **span})
 
     def account_trades(
         self,
@@ -141,10 +175,13 @@ class Database:
         limit: int | None = None,
         columns: Names = (),
     ) -> pl.DataFrame:
-        """The trades of accounts by their ids, amounts as Decimal(38, 18)."""
-        asked = _asked(start, end, last=last, limit=limit, columns=columns)
+        """The trades of accounts, given by id; amounts are Decimal(38, 18).
+
+        >>> db.account_trades(1, "2024-11-05")
+        """
+        span = _span_parameters(start, end, last=last, limit=limit, columns=columns)
         ids = [str(account) for account in ([accounts] if isinstance(accounts, (int, str)) else accounts)]
-        return self._rows("account_trades", {"account": ids, **asked})
+        return self._rows("account_trades", {"account": ids, **span})
 
     def gaps(
         self,
@@ -157,9 +194,12 @@ class Database:
         limit: int | None = None,
         columns: Names = (),
     ) -> pl.DataFrame:
-        """What sources had and this system has not: of all symbols and venues where none is named."""
-        asked = _asked(start, end, venue=venue, last=last, limit=limit, columns=columns)
-        return self._rows("gaps", {"symbol": _names(symbols), **asked})
+        """Gaps: rows that a source sent and the platform did not receive; of all symbols and venues by default.
+
+        >>> db.gaps(start="yesterday")
+        """
+        span = _span_parameters(start, end, venue=venue, last=last, limit=limit, columns=columns)
+        return self._rows("gaps", {"symbol": _names(symbols), **span})
 
     def features(
         self,
@@ -168,16 +208,22 @@ class Database:
         start: Time | None = None,
         end: Time | None = None,
         *,
-        venue: str,
+        venue: str | None = None,
         last: int | None = None,
     ) -> pl.DataFrame:
-        """A row a bar: `ts` and the numbers and patterns of `tapehouse.features`, null where undefined."""
-        asked = _asked(start, end, venue=venue, last=last)
-        return self._rows("features", {"symbol": symbol, "interval": interval, **asked})
+        """A row per bar: `ts` and the features of `tapehouse.features.candle`, null where undefined.
 
-    def latest(self, venue: str, symbols: Names | None = None) -> pl.DataFrame:
-        """The last trade of each symbol, of all that are known live where none is named."""
-        return self._rows("latest", {"venue": venue, "symbol": _names(symbols or ())})
+        >>> db.features("BTCUSDT", "1m", "-1h")
+        """
+        span = _span_parameters(start, end, venue=venue or self._venue, last=last)
+        return self._rows("features", {"symbol": symbol, "interval": interval, **span})
+
+    def latest(self, symbols: Names = (), *, venue: str | None = None) -> pl.DataFrame:
+        """The last trade of each symbol, sorted by symbol; of all live symbols of the venue by default.
+
+        >>> db.latest(["BTCUSDT", "ETHUSDT"])
+        """
+        return self._rows("latest", {"venue": venue or self._venue, "symbol": _names(symbols)})
 
     def rankings(
         self,
@@ -186,27 +232,35 @@ class Database:
         *,
         limit: int | None = None,
     ) -> pl.DataFrame:
-        """Symbols of live venues by a measure over a rolling window, the highest first; `limit` (20) of them."""
+        """The `limit` (by default 20) live symbols with the highest `measure` over a rolling window, highest first.
+
+        >>> db.rankings("1h", "turnover", limit=5)
+        """
         return self._rows("rankings", {"window": window, "measure": measure, "limit": limit})
 
     def book(
-        self, symbol: str, at: Time | None = None, *, venue: str, depth: int | None = None
+        self, symbol: str, at: Time | None = None, *, venue: str | None = None, depth: int | None = None
     ) -> dict[str, Any]:
-        """The book as of a time, that instant included, the newest where none is given.
+        """The order book as of a time, inclusive; the newest by default.
 
-        `bids` and `asks` are [price, size], the best first, `depth` (50) of each at most; `snapshot` is when the book
-        was begun, `broken` whether updates are missing behind it, where it stops.
+        `bids` and `asks` are lists of [price, size], best first, at most `depth` (by default 50) each. `snapshot` is
+        the time of the snapshot that the book was built from; `broken` is whether an update after it is missing, in
+        which case the book ends before that update.
+
+        >>> db.book("BTCUSDT", "2024-01-02T12:00:00Z", depth=5)["bids"]
         """
-        moment = None if at is None else iso(to_ns(at))
-        parameters = {"venue": venue, "symbol": symbol, "at": moment, "depth": depth}
+        moment = None if at is None else iso(query_ns(at, "at", now_ns()))
+        parameters = {"venue": venue or self._venue, "symbol": symbol, "at": moment, "depth": depth}
         document = self._transport.json("/v1/book", parameters)
         self._segments = []
         return dict(document)
 
-    def catalog(self, kind: str | None = None, venue: str | None = None) -> pl.DataFrame:
-        """What there is of trades, quotes and depth: kind, venue, symbol, the first and the last time, rows.
+    def catalog(self, kind: str | None = None, *, venue: str | None = None) -> pl.DataFrame:
+        """The stored trades, quotes and depth: kind, venue, symbol, first, last, rows.
 
-        The times are exact only to the day; so ask for the newest rows with `last`.
+        `first` and `last` are exact only to the day; use `last=` in a query to get the newest rows.
+
+        >>> db.catalog("trades", venue="sim")
         """
         return self._rows("catalog", {"kind": kind, "venue": venue})
 
@@ -225,14 +279,44 @@ class Database:
         columns: Names = (),
         flags: int = 0,
     ) -> Plan:
-        """How a query would be answered, without running it: stores, spans, statements, expected rows and bytes.
+        """The plan of a query, without executing it: stores, spans, statements, expected rows and bytes.
 
-        `symbols` are the accounts where `kind` is account_trades.
+        For kind account_trades `symbols` are account ids.
+
+        >>> db.explain("bars", "BTCUSDT", "2024-01-02", interval="1m")
         """
-        asked = _asked(start, end, venue=venue, last=last, limit=limit, columns=columns, flags=flags)
-        owner = "account" if kind == "account_trades" else "symbol"
-        parameters = {"kind": kind, owner: _names(symbols), "interval": interval, "fill": fill, **asked}
+        span = {"last": last, "limit": limit, "columns": columns, "flags": flags}
+        parameters = self._any_kind(kind, symbols, start, end, venue, **span)
+        parameters |= {"kind": kind, "interval": interval, "fill": fill}
         return Plan(self._transport.json("/v1/explain", parameters))
+
+    def batches(
+        self,
+        kind: str,
+        symbols: Names = (),
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        venue: str | None = None,
+        interval: str | None = None,
+        limit: int | None = None,
+        columns: Names = (),
+        flags: int = 0,
+    ) -> Iterator[pl.DataFrame]:
+        """The rows of a kind as frames of about 32 MB, in order, while they arrive: for answers larger than the memory.
+
+        An error in the middle, such as ConnectError, means that rows are missing after the frames before it.
+
+        >>> for frame in db.batches("trades", "BTCUSDT", "2024-01-01", columns=["price", "size"]):
+        ...     print(frame["size"].sum())
+        """
+        parameters = self._any_kind(
+            kind, symbols, start, end, venue, limit=limit, columns=columns, flags=flags
+        )
+        self._segments = []
+        with RowDownload(self._transport, f"/v1/{kind}", {**parameters, "interval": interval}) as download:
+            yield from download.frames()
+        self._segments = download.segments
 
     asof = staticmethod(asof)
 
@@ -251,26 +335,44 @@ class Database:
         try:
             rows = self._catalog()
         except TapehouseError:
-            return None  # so that the text is shown
+            return None  # the notebook then shows the text
         return f"<p>{self._heading(rows)}</p>{display.html(display.catalog(rows))}"
 
     def _heading(self, rows: pl.DataFrame) -> str:
         return f"Tapehouse at {self.url}: {rows.height:,} series, {int(rows['rows'].sum()):,} rows"
 
     def _catalog(self) -> pl.DataFrame:
-        """As `catalog`; what the last answer's segments were stays."""
-        with Pull(self._transport, "/v1/catalog", {}) as pull:
-            return pull.frame()
+        """As `catalog`, without changing `segments`."""
+        with RowDownload(self._transport, "/v1/catalog", {}) as download:
+            return download.frame()
+
+    def _any_kind(
+        self,
+        kind: str,
+        symbols: Names,
+        start: Time | None,
+        end: Time | None,
+        venue: str | None,
+        **span: Any,
+    ) -> dict[str, object]:
+        """The query parameters of a kind that is given by its name."""
+        if kind not in ("account_trades", "gaps"):
+            venue = venue or self._venue
+        owner = "account" if kind == "account_trades" else "symbol"
+        return {owner: _names(symbols), **_span_parameters(start, end, venue=venue, **span)}
 
     def _rows(self, name: str, parameters: Parameters) -> pl.DataFrame:
         self._segments = []
-        with Pull(self._transport, f"/v1/{name}", parameters) as pull:
-            rows = pull.frame()
-        self._segments = pull.segments
-        return rows
+        with RowDownload(self._transport, f"/v1/{name}", parameters) as download:
+            rows = download.frame()
+        self._segments = download.segments
+        if parameters.get("columns"):
+            return rows
+        first = [column for column in _FIRST_COLUMNS.get(name, ()) if column in rows.columns]
+        return rows.select(*first, *(column for column in rows.columns if column not in first))
 
 
-def _asked(
+def _span_parameters(
     start: Time | None,
     end: Time | None,
     *,
@@ -280,11 +382,12 @@ def _asked(
     columns: Names = (),
     flags: int = 0,
 ) -> dict[str, object]:
-    """What queries of all kinds have, as the gateway is asked."""
+    """The query parameters that all kinds have."""
+    now = now_ns()
     return {
         "venue": venue or None,
-        "start": None if start is None else iso(to_ns(start)),
-        "end": None if end is None else iso(to_ns(end)),
+        "start": None if start is None else iso(query_ns(start, "start", now)),
+        "end": None if end is None else iso(query_ns(end, "end", now)),
         "last": last,
         "limit": limit,
         "columns": _names(columns),

@@ -1,4 +1,4 @@
-"""What is shown of a database and of a plan: small tables, as text and as HTML."""
+"""How a database and a plan are displayed: small tables as text and HTML."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import polars as pl
 
 from tapehouse.clock import parse_ns
 from tapehouse.errors import UsageError
+from tapehouse.printable import printable
 
-_LINES: Final = 20
-"""Of a table; where there are more its middle is left out."""
+_ROWS: Final = 20
+"""Rows shown of a table; the middle of longer tables is left out."""
 _WIDTH: Final = 110
-_PLAN: Final = {
+_PLAN_COLUMNS: Final = {
     "store": pl.String,
     "start": pl.Datetime("ns", "UTC"),
     "end": pl.Datetime("ns", "UTC"),
@@ -22,22 +23,30 @@ _PLAN: Final = {
     "why": pl.String,
     "statement": pl.String,
 }
-_SERVED: Final = {**{name: _PLAN[name] for name in ("store", "start", "end", "rows")}, "ms": pl.Float64,
-                  **{name: _PLAN[name] for name in ("quality", "why")}}  # fmt: skip
+_SEGMENT_COLUMNS: Final = {
+    "store": pl.String,
+    "start": pl.Datetime("ns", "UTC"),
+    "end": pl.Datetime("ns", "UTC"),
+    "rows": pl.Int64,
+    "ms": pl.Float64,
+    "quality": pl.String,
+    "why": pl.String,
+}
 
 
 class Plan:
-    """What a query would ask of which store, without having run it; `document` is all that the gateway said."""
+    """The plan of a query, which was not executed. `document`: the gateway's JSON."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self.document = document
 
     @property
     def segments(self) -> pl.DataFrame:
-        """A row a segment, in the order of time: store, start, end (exclusive; null where it is open), expected rows
-        and bytes, quality, why this store, and the statement that it would be asked.
+        """One row per segment, in order of time.
+
+        Columns: store, start, end (exclusive; null if open), expected rows and bytes, quality, why, statement.
         """
-        return _segments(self.document.get("segments", []), _PLAN)
+        return _segments(self.document.get("segments", []), _PLAN_COLUMNS)
 
     def __repr__(self) -> str:
         return text(self.segments.drop("statement"))
@@ -47,24 +56,24 @@ class Plan:
 
 
 def served(segments: list[dict[str, Any]]) -> pl.DataFrame:
-    """The segments of an answer as a table: store, start, end (exclusive; null: open), rows, ms, quality, why."""
-    return _segments(segments, _SERVED)
+    """The segments of an answer as a table: store, start, end (exclusive; null if open), rows, ms, quality, why."""
+    return _segments(segments, _SEGMENT_COLUMNS)
 
 
 def text(table: pl.DataFrame) -> str:
-    """A table of at most twenty lines and 110 characters."""
+    """A table as text: at most 20 rows and 110 characters wide."""
     with _config():
-        return repr(table)
+        return printable(repr(table))
 
 
 def html(table: pl.DataFrame) -> str:
-    """The same for a notebook."""
+    """A table as HTML for a notebook: at most 20 rows."""
     with _config():
         return str(table._repr_html_())
 
 
 def catalog(rows: pl.DataFrame) -> pl.DataFrame:
-    """The catalogue as it is shown: times to the second, or as days."""
+    """The catalog for display: times as text, to the second, or as days."""
     times = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
     return rows.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S").str.strip_suffix(" 00:00:00"))
 
@@ -81,7 +90,7 @@ def _cell(name: str, value: Any) -> Any:
 
 
 def _instant(text: str) -> int | None:
-    """None for an end that is open."""
+    """The time in ns; None for an open end."""
     try:
         return parse_ns(text)
     except UsageError:
@@ -90,7 +99,7 @@ def _instant(text: str) -> int | None:
 
 def _config() -> pl.Config:
     return pl.Config(
-        tbl_rows=_LINES,
+        tbl_rows=_ROWS,
         tbl_cols=-1,
         tbl_width_chars=_WIDTH,
         fmt_str_lengths=60,

@@ -1,4 +1,4 @@
-"""Requests to the gateway: a pool of connections, errors as this system's, and what is safe tried again."""
+"""HTTP requests to the gateway: a connection pool, retries where safe, and responses other than 200 as errors."""
 
 from __future__ import annotations
 
@@ -14,30 +14,32 @@ import urllib3
 
 from tapehouse.client.problems import error_of
 from tapehouse.errors import ConnectError, TapehouseError, UsageError
+from tapehouse.lost_connections import reason_in_words
 
 ARROW: Final = "application/vnd.apache.arrow.stream"
 JSON: Final = "application/json"
 _PAUSES_S: Final = (0.1, 0.4, 1.5)
-"""Before each further try."""
-_LONGEST_S: Final = 5.0
-"""A gateway that asks for a longer pause than this is not waited for."""
+"""Before each retry."""
+_RESTART_PAUSES_S: Final = (*_PAUSES_S, 3.0, 4.0, 4.0)
+"""Before each retry once the gateway has answered: long enough for its restart."""
+_MAX_RETRY_AFTER_S: Final = 5.0
+"""A longer Retry-After is not waited for."""
 _CONNECT_S: Final = 3.0
 _READ_S: Final = 120.0
-"""Without a byte; the gateway gives up on a store earlier."""
+"""Between two reads; the gateway times out on a store earlier."""
 _PROBE_S: Final = 1.0
 _CONNECTIONS: Final = 8
 _PROBLEM_BYTES: Final = 2**20
 
 Parameters = Mapping[str, object]
-"""Values by name: None is left out, a list or tuple is the name repeated."""
+"""Query parameters by name: None is left out, a list or tuple repeats the name."""
 
 
-class Answer:
-    """An answer of status 200 whose body is read in pieces; a connection read to its end is used again."""
+class StreamedResponse:
+    """A response with status 200 whose body is read in pieces; if read to its end, the connection is reused."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, remedy: str) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
         self._response = response
-        self._remedy = remedy
         self._ended = False
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         self.headers: Mapping[str, str] = response.headers
@@ -51,30 +53,29 @@ class Answer:
         self.close()
 
     def read(self, size: int) -> bytes:
-        """The next bytes, as many as asked for; fewer only at the end of the body.
+        """The next `size` bytes; fewer only at the end of the body.
 
-        Raises ConnectError where the gateway goes away or is silent for two minutes.
+        Raises ConnectError if the connection is lost, or nothing is received for two minutes.
         """
         try:
             piece = self._response.read(size)
         except (urllib3.exceptions.HTTPError, OSError) as reason:
-            raise ConnectError(
-                f"gateway: the answer was cut: {_words(reason)}", remedy=self._remedy
-            ) from reason
+            raise truncated(reason_in_words(reason)) from reason
         self._ended = len(piece) < size
         return piece
 
     def close(self) -> None:
-        """Give the connection back; one whose answer was not read to its end is closed."""
+        """Return the connection to the pool, or close it if the body was not read to its end."""
         if not self._ended:
             self._response.close()
         self._response.release_conn()
 
 
 class Transport:
-    """One gateway. May be used by several threads at a time.
+    """The connection pool of one gateway. Thread-safe.
 
-    `start` is the command that starts the platform, for the errors.
+    url: the gateway's base URL; raises UsageError if it is not http or https.
+    start: the command that starts the platform, named in errors.
     """
 
     def __init__(self, url: str, start: str = "tapehouse up") -> None:
@@ -86,7 +87,8 @@ class Transport:
             raise UsageError(f"url: expected one such as http://127.0.0.1:8000, was {url!r}", url=url)
         self.url = url.rstrip("/")
         self._prefix = (parsed.path or "").rstrip("/")
-        self._remedy = f"Start the platform with `{start}`, and see `tapehouse status`."
+        self._start = start
+        self._has_answered = False
         self._headers = {"Accept-Encoding": encoding_for(parsed.host)}
         self._pool = urllib3.connection_from_url(
             self.url,
@@ -95,18 +97,20 @@ class Transport:
             retries=False,
         )
 
-    def get(self, path: str, parameters: Parameters | None = None, accept: str = ARROW) -> Answer:
-        """Ask, and return the answer once its head has come; `path` begins with a slash.
+    def get(self, path: str, parameters: Parameters | None = None, accept: str = ARROW) -> StreamedResponse:
+        """Send a GET request and return the response once its headers are received; `path` starts with a slash.
 
-        A connection that is refused, or lost before any byte came, and a gateway that asks to come again within five
-        seconds are tried again up to three times. Nothing else is: what was read is never read twice.
+        Retried: a connection that is refused or lost before the first byte, and status 503 with a Retry-After of at
+        most five seconds; for two seconds, and for a restart of the gateway once it has answered. Once the response
+        has begun there are no retries.
 
-        Raises the error that the gateway's problem names, ConnectError where there is no gateway.
+        Raises the error in the gateway's problem document, ConnectError if the gateway does not answer.
         """
         target = self._prefix + path + _query(parameters or {})
-        for pause in (*_PAUSES_S, None):
+        # Not urllib3.Retry: it also retries read time-outs, and waits for a Retry-After of any length.
+        for pause in (*(_RESTART_PAUSES_S if self._has_answered else _PAUSES_S), None):
             try:
-                response = self._ask(target, accept)
+                response = self._request(target, accept)
             except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ProtocolError) as reason:
                 if pause is None:
                     raise self._no_answer(reason) from reason
@@ -115,16 +119,17 @@ class Transport:
             except urllib3.exceptions.HTTPError as reason:
                 raise self._no_answer(reason) from reason
             if response.status == 200:
-                return Answer(response, self._remedy)
-            asked = _retry_after(response)
+                self._has_answered = True
+                return StreamedResponse(response)
+            retry_after = _retry_after(response)
             error = self._error(response)
-            if pause is None or asked is None:
+            if pause is None or retry_after is None:
                 raise error
-            time.sleep(max(pause, asked))
+            time.sleep(max(pause, retry_after))
         raise AssertionError("unreachable: the last try returns or raises")
 
     def json(self, path: str, parameters: Parameters | None = None) -> Any:
-        """The whole of a small answer."""
+        """The body of a small response, parsed. Raises as `get`, and TapehouseError if it is not JSON."""
         with self.get(path, parameters, JSON) as answer:
             pieces = list(iter(lambda: answer.read(2**16), b""))
         try:
@@ -133,7 +138,7 @@ class Transport:
             raise TapehouseError(f"gateway: expected JSON from {path}, was something else") from None
 
     def answers(self) -> bool:
-        """Whether a gateway answers at once; asked once."""
+        """Whether the gateway answers its health check within a second; without retries."""
         try:
             response = self._pool.request("GET", f"{self._prefix}/healthz", timeout=_PROBE_S, redirect=False)
         except urllib3.exceptions.HTTPError:
@@ -144,12 +149,12 @@ class Transport:
         """Close the connections."""
         self._pool.close()
 
-    def _ask(self, target: str, accept: str) -> urllib3.BaseHTTPResponse:
+    def _request(self, target: str, accept: str) -> urllib3.BaseHTTPResponse:
         headers = {**self._headers, "Accept": accept}
         return self._pool.request("GET", target, headers=headers, redirect=False, preload_content=False)
 
     def _error(self, response: urllib3.BaseHTTPResponse) -> TapehouseError:
-        """What an answer other than 200 tells; its body is read."""
+        """The error of a response other than 200, whose body is read and closed."""
         try:
             body = response.read(_PROBLEM_BYTES)
         except (urllib3.exceptions.HTTPError, OSError):
@@ -165,22 +170,35 @@ class Transport:
             problem = {"detail": f"{self.url}: expected a gateway's answer, was status {response.status}"}
         return error_of(problem, response.status)
 
+    def __reduce__(self) -> tuple[type[Transport], tuple[str, str]]:
+        return Transport, (self.url, self._start)
+
     def _no_answer(self, reason: Exception) -> ConnectError:
         return ConnectError(
-            f"gateway: {self.url} does not answer: {_words(reason)}", remedy=self._remedy, url=self.url
+            f"gateway: {self.url} does not answer: {reason_in_words(reason)}",
+            remedy=f"Start the platform with `{self._start}`, and see `tapehouse status`.",
+            url=self.url,
         )
 
 
+def truncated(reason: str) -> ConnectError:
+    """The error of an answer that ended too early."""
+    return ConnectError(
+        f"gateway: the answer was truncated: {reason}",
+        remedy="Ask again: no rows were returned. If it happens again, see `tapehouse status`.",
+    )
+
+
 def encoding_for(host: str) -> str:
-    """The Accept-Encoding for a host: compression costs more than it saves where nothing leaves the machine."""
+    """The Accept-Encoding for a host: none for loopback, where compression costs more than it saves."""
     if host == "localhost":
         return "identity"
     try:
         if ipaddress.ip_address(host.strip("[]")).is_loopback:
             return "identity"
     except ValueError:
-        pass  # a name
-    # urllib3 reads zstd where the machine has a decoder.
+        pass  # a host name
+    # urllib3 decodes zstd only if a decoder is installed.
     return "zstd" if "zstd" in urllib3.HTTPResponse.CONTENT_DECODERS else "gzip"
 
 
@@ -195,20 +213,8 @@ def _query(parameters: Parameters) -> str:
 
 
 def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
-    """The seconds after which to come again; None where that is not asked for, or too long."""
-    said = response.headers.get("Retry-After", "")
-    if response.status != 503 or not said.isdecimal() or int(said) > _LONGEST_S:
+    """The Retry-After of a 503 in seconds; None if there is none, or it is too long."""
+    header = response.headers.get("Retry-After", "")
+    if response.status != 503 or not header.isdecimal() or int(header) > _MAX_RETRY_AFTER_S:
         return None
-    return float(said)
-
-
-def _words(reason: BaseException) -> str:
-    """The innermost reason, for urllib3 wraps them, with an object's address in front."""
-    while reason.__cause__ is not None:
-        reason = reason.__cause__
-    inner = [part for part in reason.args if isinstance(part, BaseException)]
-    if inner:
-        return _words(inner[0])
-    if isinstance(reason, OSError) and reason.strerror:
-        return reason.strerror
-    return str(reason).rpartition(": ")[2] or type(reason).__name__
+    return float(header)

@@ -1,4 +1,4 @@
-"""The tables that the migrations make in ClickHouse are those of the model, on one server and on a cluster."""
+"""The tables that the migrations create in ClickHouse match the model, on one server and on a cluster."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analytics.coldstore import ColdStore
-from analytics.storage import table_type
-from tapehouse.clickhouse import ClickHouseClient
+from analytics.mirror.clickhouse_sql import column_type
+from analytics.mirror.cold_store import ColdStore
 from tapehouse.clock import HOUR, parse_ns
-from tapehouse.coldschema import ClickLedger, rendered
 from tapehouse.errors import MigrationError
-from tapehouse.migrations import Migration, migrate, migrations
 from tapehouse.model import BARS, KINDS, NO_BAR, TICKS, TRADES, Kind
 from tapehouse.settings import ClickHouse
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.clickhouse_schema import ClickHouseMigrations, deployment_statements
+from tapehouse.stores.migrations import Migration, migrate, migrations
 from tapehouse.tabular import TIME, as_frame
 from tests.batches import batch
 
 _FILES = migrations("clickhouse")
-_TABLES = {file.name: file.name[5:-4] for file in _FILES}
+_MADE = [file for file in _FILES if "ALTER TABLE" not in file.statement]
+"""The files that make a table or a view."""
+_TABLES = {file.name: file.name[5:-4] for file in _MADE}
 _START = parse_ns("2024-02-28")
 _ROWS = 5000
 
@@ -41,16 +43,16 @@ def _plain(statement: str) -> str:
 
 
 @pytest.mark.parametrize("kind", TICKS, ids=lambda kind: kind.name)
-def test_a_table_reads_as_its_kind(client: ClickHouseClient, kind: Kind) -> None:
+def test_a_table_has_the_columns_of_its_kind(client: ClickHouseClient, kind: Kind) -> None:
     found = {name: type_ for name, type_, *_ in client.fetch(f"DESCRIBE TABLE {kind.name}")}
-    assert {name: found[name] for name in kind.names} == {one.name: table_type(one) for one in kind.columns}
-    # In the order of the kind, but for what is stored in the place of what is read.
+    assert {name: found[name] for name in kind.names} == {one.name: column_type(one) for one in kind.columns}
+    # In the order of the kind, apart from the columns that are stored as differences.
     assert [name for name in found if name in kind.names] == list(kind.names)
     assert {*found} - {*kind.names} == ({"delay", "seq_code"} if kind is TRADES else set())
 
 
 @pytest.mark.parametrize("kind", TICKS, ids=lambda kind: kind.name)
-def test_a_table_is_cut_by_day_and_sorted_by_the_key(
+def test_a_table_is_partitioned_by_day_and_sorted_by_the_key(
     client: ClickHouseClient, shared_cold: ClickHouse, kind: Kind
 ) -> None:
     ((engine, partition, sorting),) = client.fetch(
@@ -77,39 +79,39 @@ def test_every_stored_column_of_ticks_is_compressed(
     assert all("Delta" in codec for (_, name), codec in codecs.items() if name == "ts_event")
 
 
-def test_there_is_a_table_for_each_kind_and_no_other(client: ClickHouseClient) -> None:
+def test_there_is_one_table_for_each_kind(client: ClickHouseClient) -> None:
     made = {*(kind.name for kind in TICKS), "bars_1m", "ledger"}
     assert {*_TABLES.values()} == made
     assert {name for (name,) in client.fetch("SHOW TABLES")} == {*made, "migrations"}
 
 
-@pytest.mark.parametrize("file", _FILES, ids=lambda file: file.name)
-def test_a_file_is_one_statement_with_a_header_that_says_what_it_is(file: Migration) -> None:
+@pytest.mark.parametrize("file", _MADE, ids=lambda file: file.name)
+def test_a_file_is_one_statement_with_a_header(file: Migration) -> None:
     lines = file.statement.splitlines()
     header = [line for line in lines if line.startswith("--")]
     assert lines[: len(header)] == header
-    told = dict(line[3:].split(":", 1) for line in header[:4])
-    assert list(told) == ["Purpose", "Grain", "Key", "Retention"]
-    assert all(text.strip() for text in told.values())
+    fields = dict(line[3:].split(":", 1) for line in header[:4])
+    assert list(fields) == ["Purpose", "Grain", "Key", "Retention"]
+    assert all(text.strip() for text in fields.values())
     name = _TABLES[file.name]
     key = {"bars_1m": BARS.key, "ledger": ("kind", "day")}.get(name) or KINDS[name].key
-    assert told["Key"].strip().startswith(f"({', '.join(key)})")
+    assert fields["Key"].strip().startswith(f"({', '.join(key)})")
     # It may be run twice, for a kill between the statement and its record.
     assert re.match(rf"CREATE (TABLE|VIEW) IF NOT EXISTS {name}\b", _plain(file.statement))
     assert ";" not in file.statement.replace("; ", "")
 
 
-def test_the_numbers_follow_each_other() -> None:
+def test_the_files_are_numbered_consecutively() -> None:
     assert [file.number for file in _FILES] == list(range(1, len(_FILES) + 1))
 
 
-def test_what_is_applied_is_not_applied_again_and_must_not_change(shared_cold: ClickHouse) -> None:
-    ledger = ClickLedger(shared_cold)
+def test_an_applied_file_is_not_applied_again_and_must_not_change(shared_cold: ClickHouse) -> None:
+    ledger = ClickHouseMigrations(shared_cold)
     assert migrate(ledger, _FILES) == []
     changed = [replace(_FILES[0], statement=_FILES[0].statement + "\n"), *_FILES[1:]]
-    with pytest.raises(MigrationError, match="0001 was applied and has changed"):
+    with pytest.raises(MigrationError, match="0001 was applied, but its file has been changed"):
         migrate(ledger, changed)
-    with pytest.raises(MigrationError, match="0001 was applied and has gone"):
+    with pytest.raises(MigrationError, match="0001 was applied, but its file has been removed"):
         migrate(ledger, _FILES[1:])
     # Killed between a statement and its record.
     for file in _FILES:
@@ -118,8 +120,8 @@ def test_what_is_applied_is_not_applied_again_and_must_not_change(shared_cold: C
     ledger.close()
 
 
-def test_a_statement_that_is_refused_is_named_and_not_recorded(shared_cold: ClickHouse) -> None:
-    ledger = ClickLedger(shared_cold)
+def test_a_rejected_statement_is_named_and_not_recorded(shared_cold: ClickHouse) -> None:
+    ledger = ClickHouseMigrations(shared_cold)
     bad = Migration(99, "0099_bad.sql", "CREATE TABLE IF NOT EXISTS bad (x Int64) ENGINE = None")
     with pytest.raises(MigrationError, match=r"0099_bad\.sql: clickhouse: "):
         ledger.apply(bad)
@@ -127,12 +129,10 @@ def test_a_statement_that_is_refused_is_named_and_not_recorded(shared_cold: Clic
     ledger.close()
 
 
-@pytest.mark.parametrize("file", _FILES, ids=lambda file: file.name)
-def test_of_the_same_file_a_cluster_gets_what_clickhouse_can_read(
-    client: ClickHouseClient, file: Migration
-) -> None:
-    assert rendered(file.statement, "cold", "") == [file.statement]
-    statements = [_formatted(client, one) for one in rendered(file.statement, "cold", "both")]
+@pytest.mark.parametrize("file", _MADE, ids=lambda file: file.name)
+def test_files_are_rendered_for_a_cluster_as_valid_sql(client: ClickHouseClient, file: Migration) -> None:
+    assert deployment_statements(file.statement, "cold", "") == [file.statement]
+    statements = [_formatted(client, one) for one in deployment_statements(file.statement, "cold", "both")]
     name = _TABLES[file.name]
     assert all("ON CLUSTER both" in one for one in statements)
     if name == "bars_1m":
@@ -145,7 +145,7 @@ def test_of_the_same_file_a_cluster_gets_what_clickhouse_can_read(
     engine = "ReplicatedReplacingMergeTree" if version else "ReplicatedMergeTree"
     path = f"{engine}('/clickhouse/tables/{{shard}}/cold/{{table}}', '{{replica}}'{version})"
     assert f"ENGINE = {path}" in replicated
-    # Nothing else is other than on one server.
+    # Everything else is as on one server.
     single = _formatted(client, file.statement)
     once = replicated.replace(f"{name}_local ON CLUSTER both", name).replace(path, engine[10:])
     assert once.replace("\n", " ") == single.replace(
@@ -158,19 +158,29 @@ def test_of_the_same_file_a_cluster_gets_what_clickhouse_can_read(
     )
 
 
+def test_a_column_is_added_to_both_tables_of_a_cluster(client: ClickHouseClient) -> None:
+    (file,) = [file for file in _FILES if file not in _MADE]
+    local, distributed = (
+        _formatted(client, one) for one in deployment_statements(file.statement, "cold", "both")
+    )
+    added = "ON CLUSTER both (ADD COLUMN IF NOT EXISTS `trade_id` Nullable(String) CODEC(ZSTD(1)))"
+    assert " ".join(local.split()) == f"ALTER TABLE trades_local {added}"
+    assert " ".join(distributed.split()) == f"ALTER TABLE trades {added}"
+
+
 def _formatted(client: ClickHouseClient, statement: str) -> str:
     ((formatted,),) = client.fetch("SELECT formatQuery({statement:String})", {"statement": statement})
     return str(formatted)
 
 
-def test_bars_are_those_of_the_trades_and_come_from_the_projection(shared_cold: ClickHouse) -> None:
+def test_bars_are_made_of_trades_and_read_from_the_projection(shared_cold: ClickHouse) -> None:
     store = ColdStore(shared_cold)
     try:
         chance = np.random.default_rng(5)
         frame = as_frame(batch(TRADES, _ROWS)).with_columns(
             ts_event=pl.Series(_START + chance.integers(0, 3 * HOUR, _ROWS)).cast(TIME),
             symbol=pl.Series(chance.choice(["a", "b"], _ROWS)),
-            # No two alike, so that open and close are known; some near ts_event, which are stored otherwise.
+            # Distinct, so that open and close are defined; those near ts_event are stored as differences.
             seq=pl.Series(chance.permutation(_ROWS) + chance.choice([0, _START + 2 * HOUR], _ROWS)),
             price=pl.Series(np.round(chance.uniform(-5, 100, _ROWS), 2)),
             size=pl.Series(np.round(chance.uniform(0, 100, _ROWS), 3)),

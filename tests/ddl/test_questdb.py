@@ -1,4 +1,4 @@
-"""The tables that the migrations make in QuestDB are those of the model."""
+"""The tables that the migrations create in QuestDB match the model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from tapehouse.migrations import Migration, migrations
 from tapehouse.model import BARS, KINDS, TICKS, Kind
+from tapehouse.stores.migrations import Migration, migrations
 from tests.conftest import Platform
 
 _VIEWS = {"bars_1m": "DAY", "bars_1d": "MONTH"}
 _FILES = migrations("questdb")
+_MADE = [file for file in _FILES if "ALTER TABLE" not in file.statement]
+"""The files that make a table or a view."""
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_a_table_has_the_columns_and_the_key_of_its_kind(
 
 
 @pytest.mark.parametrize("kind", TICKS, ids=lambda kind: kind.name)
-def test_a_table_is_cut_by_day_written_ahead_and_takes_doubles(
+def test_a_table_is_partitioned_by_day_with_wal_and_deduplication(
     questdb: psycopg.Connection[Any], kind: Kind
 ) -> None:
     row = questdb.execute(
@@ -83,7 +85,7 @@ def test_a_view_is_valid_immediate_and_has_the_columns_of_bars(
     assert row is not None
     refresh_type, status, base = row
     assert (refresh_type, base) == ("immediate", {"bars_1m": "trades", "bars_1d": "bars_1m"}[view])
-    # It may be at it just now.
+    # A refresh may be running.
     assert status in ("valid", "refreshing")
     row = questdb.execute(
         "SELECT partitionBy, designatedTimestamp FROM tables() WHERE table_name = %s", [view]
@@ -91,10 +93,10 @@ def test_a_view_is_valid_immediate_and_has_the_columns_of_bars(
     assert row == (_VIEWS[view], "ts")
 
 
-def test_there_is_a_table_for_each_kind_and_nothing_else(questdb: psycopg.Connection[Any]) -> None:
+def test_there_is_one_table_for_each_kind(questdb: psycopg.Connection[Any]) -> None:
     made = {
         match[1]
-        for file in _FILES
+        for file in _MADE
         for match in [re.search(r"IF NOT EXISTS (\w+)", file.statement)]
         if match is not None
     }
@@ -104,7 +106,7 @@ def test_there_is_a_table_for_each_kind_and_nothing_else(questdb: psycopg.Connec
 
 
 @pytest.mark.parametrize("file", _FILES, ids=lambda file: file.name)
-def test_a_file_is_one_statement_with_a_header_that_says_what_it_is(file: Migration) -> None:
+def test_a_file_is_one_statement_with_a_header(file: Migration) -> None:
     header = [line for line in file.statement.splitlines() if line.startswith("--")]
     assert file.statement.splitlines()[: len(header)] == header
     assert [line[3:].partition(":")[0] for line in header] == ["Purpose", "Grain", "Key", "Retention"]
@@ -117,14 +119,14 @@ def test_a_file_is_one_statement_with_a_header_that_says_what_it_is(file: Migrat
     assert file.name.startswith(f"{file.number:04}_")
 
 
-@pytest.mark.parametrize("file", _FILES, ids=lambda file: file.name)
+@pytest.mark.parametrize("file", _MADE, ids=lambda file: file.name)
 def test_the_key_in_a_header_is_the_key_of_the_kind(file: Migration) -> None:
     table = file.name[5:-4]
     kind = BARS if table in _VIEWS else KINDS[table]
     assert f"-- Key:       ({', '.join(kind.key)})" in file.statement
 
 
-def test_the_numbers_follow_each_other() -> None:
+def test_the_files_are_numbered_consecutively() -> None:
     assert [file.number for file in _FILES] == list(range(1, len(_FILES) + 1))
     assert all(file.name.endswith(".sql") for file in _FILES)
     assert (resources.files("ddl") / "questdb").is_dir()

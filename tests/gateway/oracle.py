@@ -8,17 +8,23 @@ import numpy as np
 import polars as pl
 
 from gateway.query import Query
-from tapehouse.clock import INTERVALS, Interval
-from tapehouse.drill.proof import rebuilt
+from ops.drill.proof import rebuild_bars
+from tapehouse.clock import INTERVALS, SECOND, Interval
 from tapehouse.model import BARS, KINDS
 from tapehouse.tabular import TIME
 
+_GRACE = 2 * SECOND
 SUMS = ("volume", "turnover", "buy_volume")
 
 
 def answer(rows: Mapping[str, pl.DataFrame], query: Query, now: int) -> pl.DataFrame:
     """The answer at the moment `now`; `rows` are by kind, each key once."""
-    found = _bars(rows["trades"], query, now) if query.kind == "bars" else chosen(rows[query.kind], query)
+    if query.kind == "bars":
+        found = _bars(rows["trades"], query, now)
+        ends = INTERVALS[str(query.interval)].following(found["ts"].cast(pl.Int64).to_numpy())
+        found = found.with_columns(final=pl.Series(np.asarray(ends) <= now - _GRACE, dtype=pl.Boolean))
+    else:
+        found = chosen(rows[query.kind], query)
     key = KINDS[query.kind].key
     if query.after is not None and found.height:
         times = found[key[0]].cast(pl.Int64).to_list()
@@ -26,13 +32,23 @@ def answer(rows: Mapping[str, pl.DataFrame], query: Query, now: int) -> pl.DataF
         behind = [(at, *row) > query.after for at, row in zip(times, rest, strict=True)]
         found = found.filter(pl.Series(behind, dtype=pl.Boolean))
     if query.limit is not None:
-        found = found.tail(query.limit) if query.last else found.head(query.limit)
-    return found.select(query.names)
+        found = _last_of_each(found, query) if query.last else found.head(query.limit)
+    return found.select(query.result_columns)
+
+
+def _last_of_each(rows: pl.DataFrame, query: Query) -> pl.DataFrame:
+    """The last rows of each symbol or account that is named, of all together if none is."""
+    assert query.limit is not None
+    if not query.symbols:
+        return rows.tail(query.limit)
+    name = "account_id" if query.kind == "account_trades" else "symbol"
+    parts = [part.tail(query.limit) for _, part in rows.group_by(name, maintain_order=True)]
+    return pl.concat([rows.clear(), *parts]).sort(KINDS[query.kind].key)
 
 
 def chosen(rows: pl.DataFrame, query: Query) -> pl.DataFrame:
     """The rows of a query's span, venue, names and flags, in order of the key; for bars the trades."""
-    kind = query.rows_kind
+    kind = query.source_kind
     found = rows.filter(within(kind.time, query.start_ns, query.end_ns))
     found = of_names(found, query)
     if query.flags and query.kind != "bars":
@@ -56,7 +72,7 @@ def of_names(rows: pl.DataFrame, query: Query) -> pl.DataFrame:
 
 def bars_of(trades: pl.DataFrame, interval: str) -> pl.DataFrame:
     """The bars of trades, by time and symbol."""
-    return rebuilt(trades, interval)
+    return rebuild_bars(trades, interval)
 
 
 def assert_answers(found: pl.DataFrame, expected: pl.DataFrame) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from gateway.query import SERVED, Key, Query
+from gateway.query import QUERY_KINDS, Query, RowKey
 from tapehouse.clock import DAY, INTERVALS, MAX_TS, MINUTE, NAMES
 from tapehouse.model import KINDS
 from tests.gateway import oracle
@@ -26,7 +26,7 @@ def drawn(
     accounts: Sequence[str],
     first_ns: int,
     last_ns: int,
-    kinds: Sequence[str] = SERVED,
+    kinds: Sequence[str] = QUERY_KINDS,
 ) -> Query:
     """A query about rows from `first_ns` to `last_ns`."""
     kind = chance.choice(kinds)
@@ -62,7 +62,7 @@ def drawn(
     return query
 
 
-def key_of(rows: pl.DataFrame, kind: str, row: int) -> Key:
+def key_of(rows: pl.DataFrame, kind: str, row: int) -> RowKey:
     """The key of a row."""
     key = KINDS[kind].key
     return (int(rows[key[0]].cast(pl.Int64)[row]), *rows.select(key[1:]).row(row))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from typing import Any
 
 import urllib3
 
-from gateway.lastprices import LastPrices
+from gateway.last_prices import LastPrices
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.readers import Limits, Readers
-from gateway.role import Gateway, listening, serve
-from tapehouse.bus import Bus
-from tapehouse.health import Health
+from gateway.role import Gateway, bound_socket, serve
 from tapehouse.settings import Gateway as GatewaySettings
 from tapehouse.settings import Settings
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.health import Health
 
 _START_S = 60
 ANY_PORT = GatewaySettings(port=0)
@@ -64,15 +64,18 @@ def gateway(settings: Settings, limits: Limits | None = None) -> Iterator[Client
 
 
 @contextmanager
-def application_of(surface: Any, limits: Limits, prices: LastPrices | None = None) -> Iterator[Client]:
+def application_of(
+    surface: Any, limits: Limits, prices: LastPrices | None = None, hosts: Collection[str] = ()
+) -> Iterator[Client]:
     """The application alone, before a surface of the test's."""
 
     async def run(ready: Callable[[str], None]) -> None:
         readers = Readers(limits)
-        with listening(ANY_PORT, limits.idle_s) as listener:
+        with bound_socket(ANY_PORT, limits.idle_s) as listener:
             ready(f"http://127.0.0.1:{listener.getsockname()[1]}")
             try:
-                await serve(application(Backend(surface, prices, readers, dict)), listener)  # type: ignore[arg-type]
+                app = application(Backend(surface, prices, readers, dict), hosts)  # type: ignore[arg-type]
+                await serve(app, listener, limits.request_s)
             finally:
                 readers.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.query import MAX_LAST, MAX_SYMBOLS, SERVED, Query
+from gateway.query import MAX_LAST, MAX_SYMBOLS, QUERY_KINDS, Query
 from tapehouse.clock import DAY, INTERVALS, MAX_TS, parse_ns
 from tapehouse.errors import NaiveTimeError, UsageError
 from tapehouse.model import ACCOUNT_TRADES, BARS, KINDS, TRADES
@@ -18,7 +18,7 @@ _ASKED: dict[str, Any] = {"venue": "V", "symbols": "S", "start": 0, "end": 1}
 
 
 def test_every_served_kind_can_be_asked_for() -> None:
-    for kind in SERVED:
+    for kind in QUERY_KINDS:
         more: dict[str, Any] = {"venue": "", "symbols": ("7", "8")} if kind == "account_trades" else {}
         more["interval"] = "1m" if kind == "bars" else None
         assert Query(**{**_GOOD, "kind": kind, **more}).kind == kind
@@ -36,7 +36,10 @@ def test_every_served_kind_can_be_asked_for() -> None:
             {"kind": "trade"},
             "kind: expected one of trades quotes depth bars account_trades gaps, was 'trade'$",
         ),
-        ({"venue": ""}, "venue: expected a name, was nothing"),
+        (
+            {"kind": "bars", "interval": "A", "symbols": ("1m",)},
+            "interval: expected one of .*, was 'A'\nThe symbol comes before",
+        ),
         ({"symbols": ("",)}, "symbol: expected a name, was nothing"),
         ({"symbols": ()}, "symbol: expected a name, was nothing"),
         ({"symbols": ("A", "")}, "symbol: expected a name, was nothing"),
@@ -65,7 +68,7 @@ def test_every_served_kind_can_be_asked_for() -> None:
         ({"fill": "zero"}, "fill: expected none or flat, was 'zero'"),
         ({"kind": "bars"}, "interval: bars need one, such as 1m"),
         ({"kind": "bars", "interval": "2m"}, "interval: expected one of 15s .* 1M, was '2m'"),
-        ({"columns": ("price", "bid")}, "columns: trades have ts_event .* conditions, was 'bid'"),
+        ({"columns": ("price", "bid")}, "columns: trades have ts_event .* trade_id, was 'bid'"),
         ({"limit": 0}, "limit: expected 1 to 1,000,000,000, was 0"),
         ({"flags": 8}, "flags: expected 0 to 7, was 8"),
         ({"kind": "bars", "interval": "1m", "flags": 1}, "flags: bars have none, was 1"),
@@ -81,17 +84,19 @@ def test_what_cannot_be_asked_is_refused_with_what_can(change: dict[str, Any], r
 def test_times_are_taken_as_people_write_them() -> None:
     day = parse_ns("2024-02-29")
     for start in ("2024-02-29", day, date(2024, 2, 29), datetime(2024, 2, 29, tzinfo=UTC)):
-        query = Query.asked("trades", venue="V", symbols=["A", "B"], start=start, end="2024-03-01T00:00:00Z")
+        query = Query.from_user(
+            "trades", venue="V", symbols=["A", "B"], start=start, end="2024-03-01T00:00:00Z"
+        )
         assert (query.start_ns, query.end_ns) == (day, day + DAY)
         assert query.symbols == ("A", "B")
     with pytest.raises(NaiveTimeError, match="has no zone"):
-        Query.asked("trades", venue="V", symbols="S", start="2024-02-29T00:00:00")
+        Query.from_user("trades", venue="V", symbols="S", start="2024-02-29T00:00:00")
 
 
 def test_without_an_end_up_to_the_newest_and_last_may_be_without_a_start() -> None:
-    query = Query.asked("trades", venue="V", symbols="S", last=5)
+    query = Query.from_user("trades", venue="V", symbols="S", last=5)
     assert (query.start_ns, query.end_ns, query.limit, query.last) == (0, MAX_TS, 5, True)
-    query = Query.asked("trades", venue="V", symbols="S", start=7, limit=5)
+    query = Query.from_user("trades", venue="V", symbols="S", start=7, limit=5)
     assert (query.start_ns, query.end_ns, query.limit, query.last) == (7, MAX_TS, 5, False)
 
 
@@ -106,22 +111,31 @@ def test_without_an_end_up_to_the_newest_and_last_may_be_without_a_start() -> No
 )
 def test_how_many_rows_is_said_once(change: dict[str, Any], reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
-        Query.asked("trades", **{**_ASKED, **change})
+        Query.from_user("trades", **{**_ASKED, **change})
+
+
+def test_times_may_be_relative_to_now() -> None:
+    query = Query.from_user("trades", venue="V", symbols="S", start="-5d", end="now")
+    assert query.end_ns - query.start_ns == 5 * DAY
 
 
 def test_columns_come_in_the_order_of_the_model() -> None:
-    assert Query(**_GOOD).names == TRADES.names
-    assert Query(**{**_GOOD, "columns": ("price", "ts_event", "seq")}).names == ("ts_event", "seq", "price")
+    assert Query(**_GOOD).result_columns == TRADES.names
+    assert Query(**{**_GOOD, "columns": ("price", "ts_event", "seq")}).result_columns == (
+        "ts_event",
+        "seq",
+        "price",
+    )
     bars = Query(**{**_GOOD, "kind": "bars", "interval": "1m", "columns": ("close",)})
-    assert bars.names == ("close",)
-    assert (bars.rows_kind, Query(**_GOOD).rows_kind) == (TRADES, TRADES)
-    assert Query(**{**_GOOD, "kind": "bars", "interval": "1m"}).names == BARS.names
+    assert bars.result_columns == ("close",)
+    assert (bars.source_kind, Query(**_GOOD).source_kind) == (TRADES, TRADES)
+    assert Query(**{**_GOOD, "kind": "bars", "interval": "1m"}).result_columns == (*BARS.names, "final")
 
 
 def test_accounts_are_numbers() -> None:
     query = Query(**{**_GOOD, "kind": "account_trades", "venue": "", "symbols": ("7", "0")})
     assert query.accounts == (7, 0)
-    assert query.rows_kind is ACCOUNT_TRADES
+    assert query.source_kind is ACCOUNT_TRADES
 
 
 def test_a_query_cannot_be_changed() -> None:
@@ -129,4 +143,4 @@ def test_a_query_cannot_be_changed() -> None:
     with pytest.raises(FrozenInstanceError):
         query.venue = "W"  # type: ignore[misc]
     assert query == Query(**_GOOD)
-    assert set(SERVED) <= set(KINDS)
+    assert set(QUERY_KINDS) <= set(KINDS)

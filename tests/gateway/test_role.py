@@ -10,13 +10,13 @@ import time
 import pytest
 
 from gateway.role import Gateway
-from tapehouse.bus import Bus
 from tapehouse.errors import StackError
-from tapehouse.health import Health
 from tapehouse.settings import ClickHouse
 from tapehouse.settings import Gateway as GatewaySettings
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.health import Health
 from tests.conftest import Platform
-from tests.gateway.serving import gateway
+from tests.gateway.serving import Client, gateway
 from tests.waiting import DEADLINE_S
 
 
@@ -38,7 +38,10 @@ async def test_it_listens_where_the_address_says_and_tells_it(
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
-    own = {"gateway": GatewaySettings(port=0, url=address), "clickhouse": shared_cold}
+    own = {
+        "gateway": GatewaySettings(port=0, url=address, hosts=("market.example",)),
+        "clickhouse": shared_cold,
+    }
     settings = provisioned.settings.model_copy(update=own)
     async with (
         Bus.opened(settings, "monitor", DEADLINE_S) as monitor,
@@ -54,6 +57,9 @@ async def test_it_listens_where_the_address_says_and_tells_it(
                 while (report := json.loads((await reports.next_msg(None)).data))["state"] != "ready":  # type: ignore[arg-type]
                     assert not task.done(), task
             assert report["detail"] == address
+            for host, status in {"market.example": 200, "other.example": 421}.items():
+                answer = await asyncio.to_thread(Client(address).get, "/healthz", Host=host)
+                assert answer.status == status
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

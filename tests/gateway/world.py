@@ -10,17 +10,17 @@ from typing import Any
 
 import polars as pl
 
-from gateway.coverage import ColdDay, Coverage
-from gateway.owners import Owners
-from tapehouse.clickhouse import ClickHouseClient
+from gateway.answers.coverage import ColdDay, Coverage
+from gateway.answers.registry import StoreRegistry
 from tapehouse.clock import DAY, MAX_TS, now_ns
 from tapehouse.model import KINDS, TICKS, Kind
 from tapehouse.settings import ClickHouse
+from tapehouse.stores.clickhouse import ClickHouseClient
 from tests.gateway import oracle
-from tests.gateway.memory import MemoryStore
+from tests.gateway.memory_store import MemoryStore
 
 
-class World(Owners):
+class World(StoreRegistry):
     """All rows begin in the hot store. Whenever a store is asked, a day may be handed over, or days may leave."""
 
     def __init__(self, rows: Mapping[str, pl.DataFrame]) -> None:
@@ -71,8 +71,8 @@ class World(Owners):
 
     def refresh(self, marks: Mapping[str, Any] | None = None) -> None:
         """As `Owners`, in the same order."""
-        oldest = {kind.name: self.hot.oldest(kind) for kind in TICKS}
+        oldest = {kind.name: self.hot.oldest_time(kind) for kind in TICKS}
         began = now_ns()
-        hot = {kind.name: self.hot.coverage(kind) for kind in TICKS}
+        hot = {kind.name: self.hot.day_sizes(kind) for kind in TICKS}
         cold = {kind: dict(days) for kind, days in self.owned.items()}
         self.coverage = Coverage(began, hot, cold, {}, oldest, (), True, "")

@@ -14,16 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nats.js.errors import NotFoundError
 
-from ingest.intake import BATCH_BYTES, BATCH_ROWS, Intake, messages, row_json, split
+from ingest.intake import BATCH_BYTES, BATCH_ROWS, Intake, pack_messages, row_json, split_by_shard
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
-from tapehouse import sharding
 from tapehouse.batch import Batch, Lists, Strings
-from tapehouse.bus import QUARANTINE, TICKS, Bus, word
 from tapehouse.clock import MINUTE, now_ns
 from tapehouse.model import ACCOUNT_TRADES, DEPTH, TRADES, Kind
-from tapehouse.sharding import Shards, shard_of
-from tapehouse.wire import unpack
+from tapehouse.stream import sharding
+from tapehouse.stream.bus import QUARANTINE, TICKS, Bus, word
+from tapehouse.stream.sharding import Shards, shard_of
+from tapehouse.stream.wire import unpack
 from tests.batches import NAMES, batch, batches, decimals, rows_of, same
 from tests.broker import Broker
 from tests.conftest import Platform
@@ -40,14 +40,14 @@ def test_a_split_loses_nothing_and_keeps_the_order_within_a_shard(
     for row in rows:
         place = row[owner] % count if whole.kind is ACCOUNT_TRADES else shard_of(row[owner], count)
         expected[first + place].append(row)
-    assert {shard: rows_of(part) for shard, part in split(whole, Shards(first, count))} == expected
+    assert {shard: rows_of(part) for shard, part in split_by_shard(whole, Shards(first, count))} == expected
 
 
 @pytest.mark.parametrize("kind", [TRADES, DEPTH, ACCOUNT_TRADES], ids=lambda kind: kind.name)
 @pytest.mark.parametrize("rows", [1, BATCH_ROWS, BATCH_ROWS + 1, 3 * BATCH_ROWS])
 def test_messages_hold_all_rows_in_order_within_the_limits(kind: Kind, rows: int) -> None:
     whole = batch(kind, rows, rows)
-    packed = list(messages(whole))
+    packed = list(pack_messages(whole))
     parts = [unpack(message) for message in packed]
     assert same(Batch.concat(parts), whole)
     assert max(part.rows for part in parts) <= BATCH_ROWS
@@ -63,7 +63,7 @@ def _books(levels: list[int]) -> Batch:
 
 def test_large_rows_travel_in_messages_of_few_and_a_larger_one_alone() -> None:
     whole = _books([10] * 50 + [5_000] * 50 + [20_000] + [1] * 3)
-    packed = list(messages(whole))
+    packed = list(pack_messages(whole))
     parts = [unpack(message) for message in packed]
     assert same(Batch.concat(parts), whole)
     large = [part.rows for part, message in zip(parts, packed, strict=True) if len(message) > BATCH_BYTES]
@@ -107,13 +107,13 @@ async def test_good_rows_are_on_the_stream_and_bad_ones_in_quarantine_with_their
         quarantine = Quarantine(bus)
         intake = Intake(publisher, quarantine, Shards(0, 1))
         ticket = await intake.put(whole, _origin(TRADES, venue))
-        await publisher.settle(ticket)
-        assert (intake.rows, quarantine.count, publisher.settled) == (3, 3, ticket + 1)
+        await publisher.wait_acknowledged(ticket)
+        assert (intake.rows, quarantine.count, publisher.first_pending) == (3, 3, ticket + 1)
     [(subject, data)] = await _stored(bus, TICKS, f"ticks.*.{venue}.*")
     assert subject == f"ticks.trades.{venue}.0"
     assert same(unpack(data), whole.take(np.array([0, 2, 5])))
-    [(subject, _)] = await _stored(bus, QUARANTINE, f"quarantine.*.{venue}")
-    assert subject == f"quarantine.trades.{venue}"
+    [(subject, _)] = await _stored(bus, QUARANTINE, f"quarantine.*.{venue}.*")
+    assert subject == f"quarantine.trades.{venue}.3"
     entries = [entry async for entry in Quarantine(bus).entries() if entry.venue == venue]
     assert [entry.reason.partition(":")[0] for entry in entries] == ["price", "price", "ts_event"]
     assert entries[0].reason == "price: expected -1e+12 to 1e+12, was nothing"
@@ -128,12 +128,12 @@ async def test_rows_go_to_the_subject_of_their_shard(broker: Broker) -> None:
     await broker.provision(broker.settings.model_copy(update={"shards": 4}))
     bus = await Bus.connect(broker.settings, "feed")
     async with Publisher(bus) as publisher:
-        shards = await sharding.current(await bus.state())
+        shards = await sharding.current(await bus.shared_state())
         await Intake(publisher, Quarantine(bus), shards).put(whole, _origin(TRADES, venue))
         await publisher.drain()
     found = await _stored(bus, TICKS, f"ticks.trades.{word(venue)}.*")
     await bus.close()
-    expected = {f"ticks.trades.{word(venue)}.{shard}": part for shard, part in split(whole, shards)}
+    expected = {f"ticks.trades.{word(venue)}.{shard}": part for shard, part in split_by_shard(whole, shards)}
     assert len(found) == len(expected) == 4
     for subject, data in found:
         assert same(unpack(data), expected[subject])

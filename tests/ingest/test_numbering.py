@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.numbering import BY_TIME, Numberings, by_time
+from ingest.numbering import BY_TIME, NumberingRegistry, number_by_time
 from tapehouse.batch import Batch, Strings
-from tapehouse.bus import Bus, State
 from tapehouse.clock import MAX_TS
 from tapehouse.errors import NumberingError
 from tapehouse.model import QUOTES, TRADES
+from tapehouse.stream.bus import Bus, State
 from tests.batches import NAMES, batch
 from tests.conftest import Platform
 
@@ -46,7 +46,7 @@ def _plain(rows: list[Row], previous: dict[str, int]) -> list[int]:
 @given(_rows, st.dictionaries(st.sampled_from("abcd"), st.integers(0, 10) | st.integers(0, MAX_TS)))
 def test_numbers_are_those_of_the_plain_rule(rows: list[Row], before: dict[str, int]) -> None:
     previous, expected_previous = dict(before), dict(before)
-    numbered = by_time(_batch(rows, ("x", "y")), previous)
+    numbered = number_by_time(_batch(rows, ("x", "y")), previous)
     assert numbered.array("seq").tolist() == _plain(rows, expected_previous)
     assert numbered.array("seq").dtype == np.int64
     assert previous == expected_previous
@@ -61,14 +61,14 @@ def test_cuts_change_nothing(rows: list[Row], sizes: list[int]) -> None:
     for index in range(len(rows)):
         stop = start + sizes[index % len(sizes)]
         if start < len(rows):
-            found += by_time(whole.slice(start, stop), previous).array("seq").tolist()
+            found += number_by_time(whole.slice(start, stop), previous).array("seq").tolist()
         start = stop
     assert found == _plain(rows, {})
 
 
 @given(_rows)
 def test_numbers_rise_within_a_symbol_and_are_the_same_each_time(rows: list[Row]) -> None:
-    one, other = by_time(_batch(rows), {}), by_time(_batch(rows), {})
+    one, other = number_by_time(_batch(rows), {}), number_by_time(_batch(rows), {})
     assert one.array("seq").tolist() == other.array("seq").tolist()
     for symbol in "abc":
         own = one.array("seq")[[index for index, row in enumerate(rows) if row[0] == symbol]]
@@ -78,7 +78,7 @@ def test_numbers_rise_within_a_symbol_and_are_the_same_each_time(rows: list[Row]
 
 def test_everything_else_stays_as_it_was() -> None:
     whole = _batch([("a", 5), ("b", 5), ("a", 5)])
-    numbered = by_time(whole, {})
+    numbered = number_by_time(whole, {})
     assert {name for name in whole.columns if numbered.columns[name] is not whole.columns[name]} == {"seq"}
     assert (numbered.kind, numbered.venue, numbered.rows) == (whole.kind, whole.venue, whole.rows)
     assert numbered.array("seq").tolist() == [5, 5, 6]
@@ -88,53 +88,53 @@ def test_a_row_without_a_symbol_touches_no_symbol() -> None:
     whole = _batch([("a", 1), ("b", 1), ("b", 1)])
     whole.columns["symbol"] = Strings.of(["a", None, "b"])
     previous: dict[str, int] = {}
-    assert by_time(whole, previous).array("seq").tolist()[::2] == [1, 1]
+    assert number_by_time(whole, previous).array("seq").tolist()[::2] == [1, 1]
     assert previous == {"a": 1, "b": 1}
     whole.columns["symbol"] = Strings.of([None, None, None])
-    by_time(whole, previous)
+    number_by_time(whole, previous)
     assert previous == {"a": 1, "b": 1}
 
 
 def test_no_rows_have_no_numbers() -> None:
     previous = {"a": 3}
-    assert by_time(_batch([("a", 1)]).slice(0, 0), previous).rows == 0
+    assert number_by_time(_batch([("a", 1)]).slice(0, 0), previous).rows == 0
     assert previous == {"a": 3}
 
 
 @pytest.fixture
 async def state(provisioned: Platform) -> AsyncIterator[State]:
     bus = await Bus.connect(provisioned.settings, "feed")
-    yield await bus.state()
+    yield await bus.shared_state()
     await bus.close()
 
 
 async def test_the_first_numbering_of_a_symbol_is_recorded_and_any_other_refused(
     state: State, venue: str
 ) -> None:
-    await Numberings(state, TRADES, venue, BY_TIME).hold(NAMES)
-    await Numberings(state, TRADES, venue, BY_TIME).hold(NAMES)
+    await NumberingRegistry(state, venue).claim_symbols(TRADES, NAMES, BY_TIME)
+    await NumberingRegistry(state, venue).claim_symbols(TRADES, NAMES, BY_TIME)
     for name in NAMES:
-        other = Numberings(state, TRADES, venue, "trade id")
+        other = NumberingRegistry(state, venue)
         with pytest.raises(NumberingError, match="expected rows numbered by time, was trade id") as refusal:
-            await other.hold([name])
+            await other.claim_symbols(TRADES, [name], "trade id")
         assert refusal.value.fields == {"symbol": name, "recorded": "time"}
         assert venue in refusal.value.message
         assert refusal.value.remedy
 
 
 async def test_a_numbering_is_of_a_kind_venue_and_symbol(state: State, venue: str) -> None:
-    await Numberings(state, TRADES, venue, BY_TIME).hold(["A"])
-    await Numberings(state, QUOTES, venue, "id").hold(["A"])
-    await Numberings(state, TRADES, f"{venue}2", "id").hold(["A"])
-    await Numberings(state, TRADES, venue, "id").hold(["B"])
+    await NumberingRegistry(state, venue).claim_symbols(TRADES, ["A"], BY_TIME)
+    await NumberingRegistry(state, venue).claim_symbols(QUOTES, ["A"], "id")
+    await NumberingRegistry(state, f"{venue}2").claim_symbols(TRADES, ["A"], "id")
+    await NumberingRegistry(state, venue).claim_symbols(TRADES, ["B"], "id")
 
 
 async def test_a_refused_symbol_is_refused_again(state: State, venue: str) -> None:
-    await Numberings(state, TRADES, venue, BY_TIME).hold(["A"])
-    other = Numberings(state, TRADES, venue, "id")
+    await NumberingRegistry(state, venue).claim_symbols(TRADES, ["A"], BY_TIME)
+    other = NumberingRegistry(state, venue)
     for _ in range(2):
         with pytest.raises(NumberingError):
-            await other.hold(["A"])
+            await other.claim_symbols(TRADES, ["A"], "id")
 
 
 async def test_of_many_that_begin_at_once_one_numbering_holds(state: State, venue: str) -> None:
@@ -143,7 +143,7 @@ async def test_of_many_that_begin_at_once_one_numbering_holds(state: State, venu
     async def hold(numbering: str) -> list[bool]:
         async def held(symbol: str) -> bool:
             try:
-                await Numberings(state, TRADES, venue, numbering).hold([symbol])
+                await NumberingRegistry(state, venue).claim_symbols(TRADES, [symbol], numbering)
             except NumberingError:
                 return False
             return True
@@ -159,7 +159,7 @@ async def test_of_many_that_begin_at_once_one_numbering_holds(state: State, venu
 
 async def test_thousands_of_symbols_are_held(state: State, venue: str) -> None:
     symbols = [f"S{number}" for number in range(1_000)]
-    numberings = Numberings(state, TRADES, venue, BY_TIME)
-    await numberings.hold(symbols)
+    numberings = NumberingRegistry(state, venue)
+    await numberings.claim_symbols(TRADES, symbols, BY_TIME)
     with pytest.raises(NumberingError):
-        await Numberings(state, TRADES, venue, "id").hold(symbols[-1:])
+        await NumberingRegistry(state, venue).claim_symbols(TRADES, symbols[-1:], "id")

@@ -12,8 +12,8 @@ from nats.js.api import DiscardPolicy, StreamConfig
 from nats.js.errors import NotFoundError
 
 from ingest.publisher import Publisher
-from tapehouse.bus import TICKS, Bus
 from tapehouse.errors import ConnectError, PublishError
+from tapehouse.stream.bus import TICKS, Bus
 from tests.broker import Broker
 from tests.waiting import DEADLINE_S, until
 
@@ -50,11 +50,11 @@ async def _stored(admin: Bus) -> list[bytes]:
 async def test_messages_are_stored_in_order_and_settle(bus: Bus, admin: Bus) -> None:
     payloads = [b"%d" % number for number in range(300)]
     async with asyncio.timeout(DEADLINE_S), Publisher(bus) as publisher:
-        assert publisher.settled == 0
+        assert publisher.first_pending == 0
         tickets = [await publisher.publish(_SUBJECT, payload) for payload in payloads]
         assert tickets == list(range(300))
         await publisher.drain()
-        assert (publisher.settled, publisher.doubled, publisher.full) == (300, 0, False)
+        assert (publisher.first_pending, publisher.duplicates, publisher.full) == (300, 0, False)
         assert publisher.last_seq == 300
     assert await _stored(admin) == payloads
 
@@ -64,12 +64,12 @@ async def test_a_settled_ticket_and_all_before_it_are_stored(bus: Bus, admin: Bu
         seen = 0
         for number in range(200):
             ticket = await publisher.publish(_SUBJECT, b"%d" % number)
-            assert publisher.settled >= seen
-            seen = publisher.settled
-            assert len(publisher._under_way) <= 16
+            assert publisher.first_pending >= seen
+            seen = publisher.first_pending
+            assert len(publisher._pending) <= 16
             if number % 50 == 0:
-                await publisher.settle(ticket)
-                assert publisher.settled == ticket + 1
+                await publisher.wait_acknowledged(ticket)
+                assert publisher.first_pending == ticket + 1
                 assert (await admin.js.stream_info(TICKS)).state.messages == ticket + 1
 
 
@@ -81,7 +81,7 @@ async def test_the_same_content_is_stored_once(bus: Bus, admin: Bus) -> None:
                     await publisher.publish(_SUBJECT, b"%d" % number)
                 await publisher.drain()
                 assert publisher.last_seq == 2
-        assert publisher.doubled == 3
+        assert publisher.duplicates == 3
     assert await _stored(admin) == [b"1", b"2"]
 
 
@@ -94,7 +94,7 @@ async def test_every_message_is_stored_once_though_the_broker_is_killed(
 
     async def kill() -> None:
         for number in kills:
-            await until(lambda: publisher.settled >= number, f"{number} messages")  # noqa: B023
+            await until(lambda: publisher.first_pending >= number, f"{number} messages")  # noqa: B023
             await broker.kill()
             await broker.start()
 
@@ -104,7 +104,7 @@ async def test_every_message_is_stored_once_though_the_broker_is_killed(
             await publisher.publish(_SUBJECT, payload)
         await publisher.drain()
         await killing
-        assert publisher.settled == len(payloads)
+        assert publisher.first_pending == len(payloads)
     assert Counter(await _stored(admin)) == Counter(payloads)
 
 
@@ -117,7 +117,7 @@ async def test_a_message_whose_broker_is_away_waits_and_holds_the_next(broker: B
         await asyncio.sleep(0.1)
         assert not second.done()
         await broker.start()
-        await publisher.settle(await second)
+        await publisher.wait_acknowledged(await second)
 
 
 async def test_a_full_stream_slows_down_and_loses_nothing(broker: Broker, bus: Bus, admin: Bus) -> None:
@@ -133,15 +133,15 @@ async def test_a_full_stream_slows_down_and_loses_nothing(broker: Broker, bus: B
             await publisher.publish(_SUBJECT, payload)
         await publisher.drain()
 
-    async with asyncio.timeout(DEADLINE_S), Publisher(bus, window=8, refused_wait_s=0.05) as publisher:
+    async with asyncio.timeout(DEADLINE_S), Publisher(bus, window=8, rejected_wait_s=0.05) as publisher:
         publishing = asyncio.create_task(publish(publisher))
         rounds = 0
         while not publishing.done():
             await until(lambda: publisher.full or publishing.done(), "the stream to be full")
             # It stays so for as long as nobody makes room.
-            before = publisher.settled
+            before = publisher.first_pending
             await asyncio.sleep(0.1)
-            assert publishing.done() or (publisher.full and publisher.settled == before)
+            assert publishing.done() or (publisher.full and publisher.first_pending == before)
             taken += await _stored(admin)
             await admin.js.purge_stream(TICKS)
             await until(lambda: not publisher.full, "the stream to take messages again")
@@ -160,7 +160,7 @@ async def test_a_full_stream_whose_broker_is_killed_loses_nothing(
     )
     await broker.provision(small)
     payloads = [random.Random(number).randbytes(60_000) for number in range(30)]
-    async with asyncio.timeout(DEADLINE_S), Publisher(bus, refused_wait_s=0.05) as publisher:
+    async with asyncio.timeout(DEADLINE_S), Publisher(bus, rejected_wait_s=0.05) as publisher:
         for payload in payloads[:16]:
             await publisher.publish(_SUBJECT, payload)
         rest = asyncio.gather(*(publisher.publish(_SUBJECT, payload) for payload in payloads[16:]))
@@ -183,7 +183,7 @@ async def test_a_connection_that_was_closed_is_told_to_all_who_wait(broker: Brok
         draining = asyncio.create_task(publisher.drain())
         await asyncio.sleep(0)
         await bus.close()
-        for waiting in (draining, publisher.settle(ticket), publisher.publish(_SUBJECT, b"y")):
+        for waiting in (draining, publisher.wait_acknowledged(ticket), publisher.publish(_SUBJECT, b"y")):
             with pytest.raises(ConnectError, match="the connection of feed is closed"):
                 await waiting
 
@@ -198,25 +198,29 @@ async def test_a_message_too_large_is_refused_and_the_others_are_stored(
             await publisher.publish(_SUBJECT, bytes(2**20 + over))
         await publisher.publish(_SUBJECT, b"after")
         await publisher.drain()
-        assert publisher.settled == 2
+        assert publisher.first_pending == 2
     assert await _stored(admin) == [b"before", b"after"]
 
 
 async def test_the_largest_message_is_stored(bus: Bus, admin: Bus) -> None:
     async with asyncio.timeout(DEADLINE_S), Publisher(bus, ack_timeout_s=0.2) as publisher:
-        await publisher.publish(_SUBJECT, bytes(publisher.largest))
+        await publisher.publish(_SUBJECT, bytes(publisher.max_message_bytes))
         await publisher.drain()
         with pytest.raises(PublishError):
-            await publisher.publish(_SUBJECT, bytes(publisher.largest + 1))
-    assert [len(data) for data in await _stored(admin)] == [publisher.largest]
-    assert publisher.largest > 2**20 - 200
+            await publisher.publish(_SUBJECT, bytes(publisher.max_message_bytes + 1))
+    assert [len(data) for data in await _stored(admin)] == [publisher.max_message_bytes]
+    assert publisher.max_message_bytes > 2**20 - 200
 
 
 async def test_what_the_user_may_not_publish_is_refused_for_good(broker: Broker) -> None:
     bus = await Bus.connect(broker.settings, "monitor")
     async with asyncio.timeout(DEADLINE_S), Publisher(bus, ack_timeout_s=0.2) as publisher:
         ticket = await publisher.publish(_SUBJECT, b"x")
-        for waiting in (publisher.settle(ticket), publisher.drain(), publisher.publish(_SUBJECT, b"y")):
+        for waiting in (
+            publisher.wait_acknowledged(ticket),
+            publisher.drain(),
+            publisher.publish(_SUBJECT, b"y"),
+        ):
             with pytest.raises(PublishError, match="may not publish"):
                 await waiting
     await bus.close()
@@ -224,7 +228,7 @@ async def test_what_the_user_may_not_publish_is_refused_for_good(broker: Broker)
 
 async def test_a_subject_whose_stream_is_not_there_yet_is_waited_for(bus: Bus, admin: Bus) -> None:
     await admin.js.delete_stream(TICKS)
-    async with asyncio.timeout(DEADLINE_S), Publisher(bus, refused_wait_s=0.05) as publisher:
+    async with asyncio.timeout(DEADLINE_S), Publisher(bus, rejected_wait_s=0.05) as publisher:
         await publisher.publish(_SUBJECT, b"x")
         await until(lambda: publisher.full, "the refusal")
         await admin.js.add_stream(

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.quarantine import Entry, Origin, Quarantine
+from ingest.quarantine import Origin, Quarantine, QuarantineEntry, expectation
 from ingest.rejected import Rejected
-from tapehouse.bus import QUARANTINE, Bus
 from tapehouse.clock import now_ns
+from tapehouse.stream.bus import QUARANTINE, Bus
 from tests.broker import Broker
 from tests.conftest import Platform
 from tests.waiting import DEADLINE_S
@@ -23,7 +23,7 @@ async def bus(provisioned: Platform) -> AsyncIterator[Bus]:
     await bus.close()
 
 
-async def _entries(bus: Bus, venue: str) -> list[Entry]:
+async def _entries(bus: Bus, venue: str) -> list[QuarantineEntry]:
     return [entry async for entry in Quarantine(bus).entries() if entry.venue == venue]
 
 
@@ -105,13 +105,13 @@ async def test_entries_are_taken_out_one_by_one(bus: Bus, venue: str) -> None:
     quarantine = Quarantine(bus)
     await quarantine.put(Origin("trades", venue, "a.csv", {"format": "csv"}), _rejected(5))
     before = await _entries(bus, venue)
-    await quarantine.keep(before[0].page, [before[1], before[3]])
+    await quarantine.replace_page(before[0].page, [before[1], before[3]])
     after = await _entries(bus, venue)
     assert [(entry.reason, entry.at_ns, entry.reader) for entry in after] == [
         (entry.reason, entry.at_ns, entry.reader) for entry in (before[1], before[3])
     ]
     assert await quarantine.page(before[0].page) == []
-    await quarantine.keep(after[0].page, [])
+    await quarantine.replace_page(after[0].page, [])
     assert await _entries(bus, venue) == []
 
 
@@ -140,3 +140,26 @@ async def test_rows_are_kept_though_the_broker_is_killed(broker: Broker) -> None
     assert (await monitor.js.stream_info(QUARANTINE)).state.messages == 200
     await monitor.close()
     await bus.close()
+
+
+async def test_its_rows_are_counted_as_they_are_now_whoever_put_them(bus: Bus, venue: str) -> None:
+    before = await Quarantine(bus).rows()
+    await Quarantine(bus).put(Origin("trades", venue, "a.csv", {}), _rejected(1_203))
+    quarantine = Quarantine(bus)
+    assert await quarantine.rows() == before + 1_203
+    *_, entry = await _entries(bus, venue)
+    left = [one for one in await quarantine.page(entry.page) if one != entry]
+    await quarantine.replace_page(entry.page, left)
+    assert await quarantine.rows() == before + 1_202
+
+
+@pytest.mark.parametrize(
+    ("reason", "summed"),
+    [
+        ("seq: expected an id, was 'a (--b)' (--map id=- does so)", "seq: expected an id (--map id=- does so)"),
+        ("price: expected a number, was '1 (2)'", "price: expected a number"),
+        ("ts_event: expected a time (--time-unit tells)", "ts_event: expected a time (--time-unit tells)"),
+    ],
+)  # fmt: skip
+def test_a_reason_is_summed_up_without_its_value_and_with_its_remedy(reason: str, summed: str) -> None:
+    assert expectation(reason) == summed

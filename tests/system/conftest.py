@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
+import tapehouse
+from tapehouse.client.database import Database
 from tests.system.mirrored import Mirrored
 from tests.system.up import Up
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +18,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     platform = Up(tmp_path_factory.mktemp("system") / "home")
     yield platform
     platform.stop()
+
+
+@pytest.fixture(scope="session")
+def db(up: Up) -> Iterator[Database]:
+    """The query surface of `up`."""
+    with tapehouse.connect(home=up.home) as db:
+        yield db
 
 
 @pytest.fixture(scope="session")
@@ -49,11 +55,3 @@ def starts() -> Iterator[Callable[..., Up]]:
     yield start
     for platform in started:
         platform.stop()
-
-
-@pytest.fixture(scope="session")
-def data() -> Path:
-    """The folder of real market data; skips where it is not on this machine."""
-    if not DATA.is_dir():
-        pytest.skip(f"no market data at {DATA}")
-    return DATA

@@ -15,18 +15,18 @@ from typing import Any, TypeVar
 import polars as pl
 import pytest
 
-from analytics.schedule import Run, run_once, verify_once
-from tapehouse.bus import Bus
-from tapehouse.cli.phases import role_part, start_servers
-from tapehouse.clickhouse import ClickHouseClient
+from analytics.mirror.jobs import MirrorReport, run_once, verify_once
+from ops.stack.home import Home
+from ops.stack.part import PartView, State
+from ops.stack.phases import role_part, start_servers
+from ops.stack.runner import Stack
 from tapehouse.clock import DAY, parse_ns
 from tapehouse.model import BARS, Kind
-from tapehouse.questdb import QuestReader, frame
 from tapehouse.settings import Settings, load
-from tapehouse.stack.home import Home
-from tapehouse.stack.part import PartView, State
-from tapehouse.stack.runner import Stack
-from tests.conftest import ANY_FREE_PORT
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.questdb import QuestReader, frame
+from tapehouse.stream.bus import Bus
+from tests.ports import ANY_FREE_PORT
 from tests.system.up import TAPEHOUSE
 from tests.waiting import DEADLINE_S
 
@@ -43,7 +43,7 @@ class Mirrored:
         self._loop = self._runner.get_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="stack")
         self._thread.start()
-        # Every kill is the first for its keeper, which would wait longer each time.
+        # Each kill counts as the first: otherwise restarts would be delayed more and more.
         self.stack = Stack(Home(home), steady_s=0)
         self.home = home
         try:
@@ -98,7 +98,7 @@ class Mirrored:
         assert process.returncode == status, f"{words}: {process.returncode}\n{said}"
         return str(said)
 
-    def mirror(self) -> Run:
+    def mirror(self) -> MirrorReport:
         """One run of the mirror that nothing goes wrong in."""
         run = self._do(self._with_bus(run_once))
         assert not run.failed, run.failed

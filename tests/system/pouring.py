@@ -10,18 +10,18 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from analytics.survey import today
-from ingest.applied import until_written
+from analytics.mirror.inventory import today
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
-from tapehouse import direct, sharding
 from tapehouse.batch import Batch, Strings
-from tapehouse.bus import Bus
 from tapehouse.clock import DAY, MINUTE, SECOND, day_of, now_ns, parse_ns
-from tapehouse.mark import ALL_MARKS, Mark
 from tapehouse.model import ACCOUNT_TRADES, TICKS, TRADES, Kind
 from tapehouse.settings import Settings
+from tapehouse.stream import reads, sharding
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.mark import ALL_MARKS, DayMark
+from tapehouse.stream.progress import wait_until_written
 from tapehouse.tabular import as_frame
 from tests.batches import batch
 from tests.waiting import until
@@ -78,7 +78,7 @@ class Pouring:
     async def __aenter__(self) -> Self:
         self.bus = await Bus.connect(self._settings, "feed")
         self._publisher = await Publisher(self.bus).__aenter__()
-        self._state = await self.bus.state()
+        self._state = await self.bus.shared_state()
         present = (await sharding.read(self._state)).present
         self._intake = Intake(self._publisher, Quarantine(self.bus), present)
         return self
@@ -117,7 +117,7 @@ class Pouring:
     async def written(self) -> None:
         """Wait until a writer has committed all that was published."""
         last = (await self.bus.js.stream_info("TICKS")).state.last_seq
-        await until_written(self.bus, self._state, last, _WRITTEN_S)
+        await wait_until_written(self.bus, self._state, last, _WRITTEN_S)
 
     def expected(self, kind: Kind, day: str) -> pl.DataFrame:
         """The rows of a day, in order of the key."""
@@ -149,8 +149,10 @@ async def closed(bus: Bus, kinds: tuple[Kind, ...] = TICKS) -> None:
     names = {kind.name for kind in kinds}
 
     async def quiet() -> bool:
-        marks = await direct.values(bus, ALL_MARKS)
-        return not any(Mark.of(value).is_open for key, value in marks.items() if key.split(".")[1] in names)
+        marks = await reads.state_values(bus, ALL_MARKS)
+        return not any(
+            DayMark.of(value).is_open for key, value in marks.items() if key.split(".")[1] in names
+        )
 
     await until(quiet, "the marks to be closed")
 

@@ -11,8 +11,8 @@ from tests.system.mirrored import ENV, Mirrored
 
 _CODE = """
 import os, signal
-from analytics.{module} import {owner}
-from tapehouse.cli.main import main
+from analytics.mirror.{module} import {owner}
+from ops.cli.main import main
 done = {owner}.{name}
 left = [{turn}]
 
@@ -28,7 +28,7 @@ def struck(*words, **named):
 {owner}.{name} = struck
 main()
 """
-REPLACE = ("coldstore", "ColdStore", "replace")
+REPLACE = ("cold_store", "ColdStore", "replace_day")
 RECORD = ("ledger", "Ledger", "put")
 
 

@@ -45,7 +45,7 @@ def stored(up: Up, account: int) -> pl.DataFrame:
 
 
 async def ask(up: Up, payload: str) -> dict[str, Any]:
-    """As the README's example does, again until there is an answer."""
+    """As the documented example does, again until there is an answer."""
     at = load(up.home).nats
     password = at.passwords["sender"].get_secret_value()
     sender = await nats.connect(at.url, user="sender", password=password, inbox_prefix="_INBOX_sender")
@@ -74,7 +74,7 @@ def test_a_file_of_account_trades_is_in_the_store_to_the_last_place(
     assert [Decimal(row["trx_amount"]) for row in there] == [Decimal(amount) for amount in AMOUNTS]
     kept = {where: reason for *_, where, reason in refused(up, "accounts") if str(account) in where}
     assert kept[f"{file.name} line 6"] == "id: expected a whole number, was '9'"
-    assert "18 behind the point, was '1E-19'" in kept[f"{file.name} line 7"]
+    assert "18 after the point, was '1E-19'" in kept[f"{file.name} line 7"]
 
     # The same amounts as CSV are the same rows; another amount corrects one.
     table = tmp_path / f"{account}.csv"

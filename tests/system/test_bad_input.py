@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tapehouse.clock import SECOND, iso, now_ns
+from tapehouse.clock import SECOND, iso, now_ns, parse_ns
 from tests.system.test_real_data import counts
 from tests.system.up import Up
 
@@ -24,35 +24,40 @@ def refused(up: Up, venue: str) -> list[list[str]]:
     return [fields for line in lines if (fields := line.split("\t"))[3] == venue]
 
 
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        (b"2024-01-01T00:00:01Z,A,100.5", "expected 4 fields, was 3"),
-        (b"2024-01-01T00:00:01Z,A,abc,1", "price: expected a number, was 'abc'"),
-        (b"2024-01-01T00:00:01Z,A,1e400,1", "price"),
-        (b"2024-01-01T00:00:01Z,A,1e13,1", "price: expected -1e+12 to 1e+12"),
-        (b"2024-01-01T00:00:01Z,A,nan,1", "price"),
-        (b"2024-01-01T00:00:01Z,A,1,-1", "size: expected 0 to 1e+15"),
-        (b"1960-01-01T00:00:01Z,A,1,1", "ts_event"),
-        (b"2199-01-01T00:00:01Z,A,1,1", "a minute from now"),
-        (b"100.5,A,2024-01-01T00:00:01Z,1", "ts_event"),
-        (b"2024-01-01T00:00:01Z,\xff\xfe,1,1", "UTF-8"),
-        (b"2024-01-01T00:00:01Z,,1,1", "symbol"),
-    ],
+BAD_LINES = (
+    (b"2024-01-01T00:00:01Z,A,100.5", "expected 4 fields, was 3"),
+    (b"2024-01-01T00:00:01Z,A,abc,1", "price: expected a number, was 'abc'"),
+    (b"2024-01-01T00:00:01Z,A,1e400,1", "price"),
+    (b"2024-01-01T00:00:01Z,A,1e13,1", "price: expected -1e+12 to 1e+12"),
+    (b"2024-01-01T00:00:01Z,A,nan,1", "price"),
+    (b"2024-01-01T00:00:01Z,A,1,-1", "size: expected 0 to 1e+15"),
+    (b"1960-01-01T00:00:01Z,A,1,1", "ts_event"),
+    (b"2199-01-01T00:00:01Z,A,1,1", "a minute from now"),
+    (b"100.5,A,2024-01-01T00:00:01Z,1", "ts_event"),
+    (b"2024-01-01T00:00:01Z,\xff\xfe,1,1", "UTF-8"),
+    (b"2024-01-01T00:00:01Z,,1,1", "symbol"),
 )
-def test_a_bad_line_is_kept_with_its_reason_and_the_good_ones_are_in(
-    up: Up, tmp_path: Path, venue: str, line: bytes, reason: str
+
+
+def test_bad_lines_are_kept_each_with_its_reason_and_the_good_ones_are_in(
+    up: Up, tmp_path: Path, venue: str
 ) -> None:
     file = tmp_path / "ticks.csv"
-    file.write_bytes(HEADER + GOOD + line + b"\n" + GOOD.replace(b"00Z", b"02Z"))
+    good = [GOOD.replace(b"00:00Z", b"00:%02dZ" % second) for second in range(len(BAD_LINES))]
+    file.write_bytes(
+        HEADER + b"".join(one + bad + b"\n" for one, (bad, _) in zip(good, BAD_LINES, strict=True))
+    )
     said = up.run("ingest", str(file), "--venue", venue)
-    assert counts(said) == {"rows": 3, "accepted": 2, "duplicate": 0, "quarantined": 1}
-    ((entry, _, _, _, where, why),) = refused(up, venue)
-    assert where == "ticks.csv line 3"
-    assert reason in why
-    if line.isascii():
-        assert json.loads(up.run("quarantine", "show", entry))["original"] == line.decode()
-    assert up.query("trades", "A", venue, *SPAN).height == 2
+    bad = len(BAD_LINES)
+    assert counts(said) == {"rows": 2 * bad, "accepted": bad, "duplicate": 0, "quarantined": bad}
+    entries = {where: (entry, why) for entry, _, _, _, where, why in refused(up, venue)}
+    assert len(entries) == bad
+    for number, (line, reason) in enumerate(BAD_LINES):
+        entry, why = entries[f"ticks.csv line {2 * number + 3}"]
+        assert reason in why, line
+        if number < 2:
+            assert json.loads(up.run("quarantine", "show", entry))["original"] == line.decode()
+    assert up.query("trades", "A", venue, *SPAN).height == bad
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,7 @@ def test_a_bad_line_is_kept_with_its_reason_and_the_good_ones_are_in(
         ("none.csv", b"a,b,c\n1,2,3\n", 2, "ts_event"),
         ("cut.parquet", b"PAR1\x00\x00", 1, "cut.parquet"),
         ("picture.csv", b"\x89PNG\r\n\x1a\n" + bytes(200), 1, "picture.csv"),
+        ("of_day.csv", HEADER + b"09:30:00.123,A,1,1\n", 2, "--date YYYY-MM-DD"),
         ("naive.csv", HEADER + b"2024-01-01T00:00:00,A,1,1\n", 2, "zone"),
     ],
 )
@@ -74,6 +80,27 @@ def test_a_file_that_cannot_be_read_is_one_clear_error(
     said = up.run("ingest", str(file), "--venue", venue, status=status)
     assert reason in said
     assert "Traceback" not in said
+
+
+def test_times_of_day_are_stored_on_their_date_and_the_hour_shown_twice_is_not(
+    up: Up, tmp_path: Path, venue: str
+) -> None:
+    file = tmp_path / "day.csv"
+    file.write_bytes(HEADER + b"01:30:00.5,A,1,1\n02:30:00,A,2,1\n03:30:00,A,3,1\n")
+    how = ("--venue", venue, "--date", "2024-10-27", "--timezone", "Europe/Berlin")
+    assert counts(up.run("ingest", str(file), *how))["quarantined"] == 1
+    rows = up.query("trades", "A", venue, "2024-10-26", "2024-10-28")
+    assert rows["ts_event"].to_physical().to_list() == [
+        parse_ns("2024-10-26T23:30:00.5Z"),
+        parse_ns("2024-10-27T02:30:00Z"),
+    ]
+    ((entry, *_, where, why),) = refused(up, venue)
+    assert where == "day.csv line 3"
+    assert "shows once (it goes back here), was '02:30:00'" in why
+    said = up.run("quarantine", "list", "--limit", "0").splitlines()
+    assert up.status()["quarantined"] == sum("\t" in line for line in said)
+    # It is read again as the file was.
+    assert "shows once" in up.run("quarantine", "retry", entry, status=1)
 
 
 def test_misuse_is_exit_status_2_and_names_what_is_allowed(up: Up, tmp_path: Path, venue: str) -> None:
@@ -156,7 +183,7 @@ def test_a_tick_too_far_ahead_is_brought_in_by_a_retry_when_its_time_has_come_ne
     up: Up, tmp_path: Path, venue: str
 ) -> None:
     file = tmp_path / "ticks.csv"
-    ahead = now_ns() + 65 * SECOND
+    ahead = now_ns() + 75 * SECOND
     file.write_bytes(HEADER + GOOD + f"{iso(ahead)},A,101.5,1\n".encode())
     up.run("ingest", str(file), "--venue", venue)
     ((entry, *_),) = refused(up, venue)
@@ -166,6 +193,6 @@ def test_a_tick_too_far_ahead_is_brought_in_by_a_retry_when_its_time_has_come_ne
         said, _ = retry.communicate(timeout=60)
         return b"1 accepted" in said
 
-    up.until(accepted, "the tick to be less than a minute ahead", 60)
+    up.until(accepted, "the tick to be less than a minute ahead", 90)
     assert refused(up, venue) == []
     assert up.query("trades", "A", venue, iso(ahead), iso(ahead + 1))["price"].to_list() == [101.5]

@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from tapehouse.bus import Bus
 from tapehouse.clock import DAY, MILLISECOND, iso, now_ns, parse_ns
 from tapehouse.model import TRADES
+from tapehouse.stream.bus import Bus
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, closed
 from tests.system.struck import RECORD, REPLACE, struck
@@ -99,7 +99,7 @@ def test_days_that_are_open_or_the_hot_stores_are_refused(
     file = tmp_path / "today.csv"
     file.write_text(f"ts,symbol,price,size,trade_id\n{iso(now_ns())},A,1,1,1\n")
     said = mirrored.run("ingest", str(file), "--venue", venue, "--cold", status=2)
-    assert "expected days that are closed" in said
+    assert "expected closed days" in said
     assert "without --cold" in said
 
     async def hot() -> None:
@@ -113,7 +113,7 @@ def test_days_that_are_open_or_the_hot_stores_are_refused(
     file = tmp_path / "hot.csv.gz"
     _file(file, 2, 100, 3, "2012-01-04")
     said = mirrored.run(*_bring(file, venue), status=2)
-    assert "trades of 2012-01-05 are the hot store's" in said
+    assert "trades of 2012-01-05 are owned by QuestDB" in said
     assert mirrored.cold(TRADES, "2012-01-04").is_empty()
     assert mirrored.staging() == []
 
@@ -154,3 +154,23 @@ async def test_a_kill_in_the_middle_and_a_repeat_double_nothing(
     assert counts(said)["duplicate"] >= 30_000 - 1_000
     assert counts(said)["accepted"] + counts(said)["duplicate"] == 300_000
     assert_frame_equal(_stored(mirrored, venue, 10, "2010-09-01"), rows, check_exact=True)
+
+
+def test_a_file_for_days_of_the_cold_store_meets_its_rows_there_and_is_merged_at_once(
+    mirrored: Mirrored, tmp_path: Path, venue: str
+) -> None:
+    header, rows = (
+        "ts,symbol,price,size,side",
+        [f"2010-05-03T00:00:0{place}Z,A,{place},1,buy" for place in range(5)],
+    )
+    first, more = tmp_path / "first.csv", tmp_path / "more.csv"
+    first.write_text("\n".join([header, *rows[:3]]) + "\n")
+    mirrored.run("ingest", str(first), "--venue", venue, "--cold")
+    # Newest first, without sides, and two rows more.
+    poorer = [row.removesuffix(",buy") for row in rows[::-1]]
+    more.write_text("\n".join(["ts,symbol,price,size", *poorer]) + "\n")
+    said = mirrored.run("ingest", str(more), "--venue", venue)
+    assert counts(said) == {"rows": 5, "accepted": 2, "duplicate": 3, "quarantined": 0}
+    stored = mirrored.cold(TRADES, "2010-05-03").filter(pl.col("venue") == venue).sort("seq")
+    assert stored["price"].to_list() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert stored["side"].to_list() == [1, 1, 1, 0, 0]

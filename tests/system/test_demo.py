@@ -9,8 +9,9 @@ from pathlib import Path
 
 import polars as pl
 
-from tapehouse.questdb import QuestReader
+from ops.stack import view
 from tapehouse.settings import load
+from tapehouse.stores.questdb import QuestReader
 from tests.system.up import Up
 
 
@@ -37,7 +38,7 @@ def test_the_demo_goes_on_where_it_was_after_ctrl_c_a_kill_and_with_another_numb
     rate = {"TAPEHOUSE_SIMULATOR__RATE": "5000", "TAPEHOUSE_SIMULATOR__SYMBOLS": "50"}
     first = starts(tmp_path / "home", feed="sim", **rate)
     first.until(lambda: int(ids(first)["rows"].sum()) > 10_000, "10,000 rows", 60)
-    assert first.stop() < 10
+    first.stop()
     assert first.process.returncode == 0
     said = first.log.read_text()
     for part in ("nats", "questdb", "clickhouse", "writer", "sim"):
@@ -49,12 +50,27 @@ def test_the_demo_goes_on_where_it_was_after_ctrl_c_a_kill_and_with_another_numb
     os.kill(second.pid("sim"), signal.SIGKILL)
     killed_at = int(ids(second)["rows"].sum())
     second.until(lambda: int(ids(second)["rows"].sum()) > killed_at + 5_000, "rows after the kill", 60)
+    # The second signal, while the first is at work, changes nothing.
+    second.process.send_signal(signal.SIGINT)
+    second.until(lambda: view.read(second.home).stopping, "the stop to begin", 30)
     second.stop()
+    assert second.process.returncode == 0
+    assert "still stopping" in second.log.read_text()
+    assert view.read(second.home).orphans == {}
 
     third = starts(tmp_path / "home", feed="none", **rate, TAPEHOUSE_SHARDS="2")
     third.until(lambda: drained(third), "the writer to have written all", 60)
     found = ids(third)
-    third.stop()
+    assert "ok       timestamps: no row" in third.run("doctor")
+    third.process.kill()
+    third.process.wait()
+    assert "the runner was killed, 8 parts go on" in third.run("status", status=1)
+    assert "nats, questdb, clickhouse, writer, accounts, barmaker, mirror, gateway go on" in third.run(
+        "doctor", status=1
+    )
+    assert "ended what it left" in third.run("down")
+    assert view.read(third.home).orphans == {}
+    assert "no platform runs" in third.run("down")
     # Ids count from 1 without a hole; what was late when the feed was last stopped may still be withheld.
     assert found["rows"].equals(found["ids"].alias("rows"))
     withheld = (found["last"] - found["ids"]).sum()

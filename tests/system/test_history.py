@@ -7,17 +7,17 @@ import signal
 
 import polars as pl
 
-from ingest.applied import until_written, wait_queryable
-from ingest.feeds.simulator import Simulator
-from ingest.feeds.simulator_file import load as load_timeline
-from ingest.feeds.simulator_file import save
-from ingest.feeds.timeline import Profile, Segment, Timeline
-from ingest.simfeed import CHECKPOINT, TIMELINE
-from tapehouse.bus import Bus
+from ingest.simulator.feed import CHECKPOINT, TIMELINE
+from ingest.simulator.timeline import Profile, Segment, Timeline
+from ingest.simulator.timeline_file import load as load_timeline
+from ingest.simulator.timeline_file import save
+from ingest.simulator.trades import Simulator
 from tapehouse.clock import DAY, SECOND, iso, now_ns
-from tapehouse.health import heartbeat
-from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings, load
+from tapehouse.stores.questdb import QuestReader
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.health import heartbeat
+from tapehouse.stream.progress import wait_until_written
 from tests.system.up import Up
 from tests.waiting import DEADLINE_S, until
 
@@ -30,7 +30,7 @@ async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_midd
     born = _born(settings)
     save(up.home / TIMELINE, born)
     async with Bus.opened(settings, "admin") as bus:
-        state = await bus.state()
+        state = await bus.shared_state()
         began = (await bus.js.stream_info("TICKS")).state.last_seq
 
         async def some_published() -> bool:
@@ -52,12 +52,12 @@ async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_midd
         await until(live, "live ticks after the history")
         again.send_signal(signal.SIGTERM)
         await asyncio.to_thread(again.communicate)
-        await until_written(bus, state, (await bus.js.stream_info("TICKS")).state.last_seq, DEADLINE_S)
+        await wait_until_written(bus, state, (await bus.js.stream_info("TICKS")).state.last_seq, DEADLINE_S)
     now = load_timeline(up.home / TIMELINE)
     assert now is not None
     assert now.history == born.history
     with QuestReader(settings.questdb) as reader:
-        await asyncio.to_thread(wait_queryable, reader, {"trades"})
+        await asyncio.to_thread(reader.wait_until_visible, {"trades"})
         rows = reader.fetch(
             "SELECT symbol, count(), count_distinct(seq), sum(seq), sum(side) FROM trades "
             f"WHERE venue = 'sim' AND ts_event < '{iso(now.segments[1].epoch_ns)}'"

@@ -21,23 +21,24 @@ import polars as pl
 import pytest
 
 from gateway.query import Query
-from ingest.applied import until_written, wait_queryable
-from ingest.intake import split
-from ingest.numbering import BY_TIME, by_time
+from ingest.files.options import ReadOptions
+from ingest.imports.row_sources import open_row_source
+from ingest.intake import split_by_shard
+from ingest.numbering import BY_TIME, number_by_time
 from ingest.publisher import Publisher
-from ingest.readable import open_readable
-from tapehouse import sharding
-from tapehouse.bars import RINGS
-from tapehouse.barstate import number, start
+from tapehouse.bars.engine import RING_SIZES
+from tapehouse.bars.state import bucket_number, bucket_start
 from tapehouse.batch import Batch
-from tapehouse.bus import Bus
 from tapehouse.clock import MILLISECOND, MINUTE, NAMES, SECOND
 from tapehouse.errors import ConnectError
-from tapehouse.live import Frames
 from tapehouse.model import TRADES
-from tapehouse.questdb import QuestReader
 from tapehouse.settings import Settings, load
-from tapehouse.wire import pack
+from tapehouse.stores.questdb import QuestReader
+from tapehouse.stream import sharding
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.frame_reader import Frames
+from tapehouse.stream.progress import wait_until_written
+from tapehouse.stream.wire import pack
 from tests.reads import read_hot
 from tests.system.test_real_data import OHLC, TIME, assert_same_bars, rebuilt
 from tests.system.up import Up
@@ -52,6 +53,8 @@ _FILES = {  # by venue
     "usdm": "binance_raw_2024/usdm_*.gz",
     "cm": "binance_raw_2024/cm_*.gz",
 }
+_SHORT = ("binance", "comex", "spot")
+_LONG = ("us", "usdm", "cm")
 _RINGS = {"15s": 400, "30s": 200, "1m": 4400, "3m": 1000, "5m": 900, "15m": 480, "30m": 240}
 """For all of the candles that a venue or vendor has; late rows fall behind the shorter ones."""
 _LATE_NS = 5 * MINUTE
@@ -73,9 +76,19 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture(scope="module")
 def played(platform: Up, data: Path) -> float:
-    """All sets but the long one were played; when that began."""
+    """The shorter sets were played; when that began."""
+    return _begun(platform, data, _SHORT, seed=1)
+
+
+@pytest.fixture(scope="module")
+def played_long(platform: Up, data: Path) -> float:
+    """The longer sets but the longest were played; when that began."""
+    return _begun(platform, data, _LONG, seed=3)
+
+
+def _begun(platform: Up, data: Path, venues: tuple[str, ...], seed: int) -> float:
     began = time.monotonic()
-    asyncio.run(_play(platform, [_read(data, venue) for venue in _FILES if venue != "us-spy"], seed=1))
+    asyncio.run(_play(platform, [_read(data, venue) for venue in venues], seed))
     return began
 
 
@@ -85,10 +98,10 @@ def _read(data: Path, venue: str) -> Batch:
     previous: dict[str, int] = {}
     mapping = {"exchange": "venue"} if venue.startswith("us") and venue != "usdm" else None
     for file in sorted(data.glob(_FILES[venue])):
-        with open_readable(file, TRADES, venue, mapping=mapping) as source:
-            for batch in (batch for piece in source.pieces() for batch in piece.batches):
+        with open_row_source(file, TRADES, venue, options=ReadOptions(mapping or {})) as source:
+            for batch in (batch for piece in source.chunks() for batch in piece.batches):
                 timed = source.numbering(TRADES) == BY_TIME
-                batches.append(by_time(batch, previous) if timed else batch)
+                batches.append(number_by_time(batch, previous) if timed else batch)
     return Batch.concat(batches)
 
 
@@ -128,22 +141,22 @@ async def _play(up: Up, sets: list[Batch], seed: int) -> None:
     settings = load(up.home)
     bus = await Bus.connect(settings, "feed", DEADLINE_S)
     try:
-        state = await bus.state()
+        state = await bus.shared_state()
         shards = await sharding.current(state)
         async with Publisher(bus) as publisher:
             for place, rest in enumerate(waiting):
-                for shard, part in split(next(rest), shards):
+                for shard, part in split_by_shard(next(rest), shards):
                     await publisher.publish(f"ticks.trades.{part.venue}.{shard}", pack(part))
                 if place in kills:
                     await asyncio.to_thread(_kill, up)
                 if place in returns:
                     await asyncio.to_thread(_until_ready, up)
             await publisher.drain()
-            await until_written(bus, state, publisher.last_seq)
+            await wait_until_written(bus, state, publisher.last_seq)
     finally:
         await bus.close()
     with QuestReader(settings.questdb) as reader:
-        wait_queryable(reader, {"trades"})
+        reader.wait_until_visible({"trades"})
 
 
 def _kill(up: Up) -> None:
@@ -224,8 +237,8 @@ async def _compare(
 def _reach(interval: str, clock_ns: int) -> pl.Expr:
     """From when on the ring of an interval holds bars: the venue's clock goes on in silence."""
     at = NAMES.index(interval)
-    size = {**RINGS, **_RINGS}[interval]
-    return pl.lit(max(0, int(start(at, number(at, clock_ns) - size + 6)))).cast(TIME)
+    size = {**RING_SIZES, **_RINGS}[interval]
+    return pl.lit(max(0, int(bucket_start(at, bucket_number(at, clock_ns) - size + 6)))).cast(TIME)
 
 
 def _stored(settings: Settings, venue: str, symbol: str, interval: str) -> pl.DataFrame:
@@ -259,12 +272,23 @@ async def _equal(
     return found
 
 
-@pytest.mark.parametrize("venue", [pytest.param("us", marks=pytest.mark.long), "spot", "usdm", "cm"])
 async def test_live_bars_are_the_stored_ones_and_those_of_the_raw_files(
-    platform: Up, played: float, data: Path, venue: str
+    platform: Up, played: float, data: Path
 ) -> None:
+    await _compare_all(platform, data, "spot", played)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("venue", _LONG)
+async def test_live_bars_of_longer_sets_are_the_stored_ones_and_those_of_the_raw_files(
+    platform: Up, played_long: float, data: Path, venue: str
+) -> None:
+    await _compare_all(platform, data, venue, played_long)
+
+
+async def _compare_all(platform: Up, data: Path, venue: str, began: float) -> None:
     raw = _raw(data, venue)
-    live = await _compare(platform, venue, raw, played)
+    live = await _compare(platform, venue, raw, began)
     assert len(live) == raw["symbol"].n_unique() * len(NAMES)
 
 

@@ -8,11 +8,11 @@ import random
 import pytest
 from polars.testing import assert_frame_equal
 
-from analytics.fingerprint import of_frame
-from analytics.ledger import Entry, Ledger
-from analytics.survey import marks_of
-from tapehouse.clickhouse import ClickHouseClient
+from analytics.mirror.fingerprint import of_frame
+from analytics.mirror.inventory import read_marks
+from analytics.mirror.ledger import Ledger, LedgerEntry
 from tapehouse.model import TICKS
+from tapehouse.stores.clickhouse import ClickHouseClient
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring
 from tests.waiting import until
@@ -22,7 +22,7 @@ _SUMS = ("volume", "turnover", "buy_volume")
 
 
 @pytest.mark.parametrize(
-    ("year", "each"), [(2020, 2), pytest.param(2021, 20, marks=pytest.mark.long, id="long")]
+    ("year", "each"), [(2020, 1), pytest.param(2021, 20, marks=pytest.mark.long, id="long")]
 )
 async def test_copies_are_whole_though_everything_is_killed_while_ticks_pour_in(
     mirrored: Mirrored, year: int, each: int
@@ -61,7 +61,7 @@ async def test_copies_are_whole_though_everything_is_killed_while_ticks_pour_in(
                 seen += 1
                 entry = next(e for e in _entries(mirrored, year) if e.key == (kind.name, day))
                 assert (entry.rows, entry.fingerprint) == (hot.height, of_frame(kind, hot).digest)
-                assert entry.marks == await marks_of(feed.bus, kind, day)
+                assert entry.marks == await read_marks(feed.bus, kind, day)
                 assert entry.owner == "hot"
                 assert not entry.fault
         assert seen > 20
@@ -91,7 +91,7 @@ def _mirror_when_quiet(mirrored: Mirrored) -> None:
     pytest.fail(f"days were being written for too long:\n{said}")
 
 
-def _entries(mirrored: Mirrored, year: int) -> list[Entry]:
+def _entries(mirrored: Mirrored, year: int) -> list[LedgerEntry]:
     client = ClickHouseClient(mirrored.settings.clickhouse)
     try:
         return [entry for entry in Ledger(client).read().values() if entry.day.startswith(str(year))]

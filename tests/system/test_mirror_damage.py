@@ -6,8 +6,8 @@ import asyncio
 
 from polars.testing import assert_frame_equal
 
-from tapehouse.bus import Bus
 from tapehouse.model import DEPTH, QUOTES, TRADES, Kind
+from tapehouse.stream.bus import Bus
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, closed
 

@@ -11,14 +11,14 @@ from contextlib import asynccontextmanager
 import pytest
 from polars.testing import assert_frame_equal
 
-from analytics import hotdays
-from analytics.coldstore import ColdStore
-from analytics.copying import Copier
-from analytics.mirror import Mirror
-from tapehouse import clickhouse
-from tapehouse.bus import Bus
+from analytics.mirror import hot_store
+from analytics.mirror.cold_store import ColdStore
+from analytics.mirror.copier import Copier
+from analytics.mirror.session import MirrorSession
 from tapehouse.errors import ColdStoreError, ConnectError, TapehouseError
 from tapehouse.model import TRADES
+from tapehouse.stores import clickhouse
+from tapehouse.stream.bus import Bus
 from tests.cutting import Cutting
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, closed
@@ -29,13 +29,13 @@ _ROWS = 3_000
 
 
 @asynccontextmanager
-async def _touched(platform: Mirrored, seed: int) -> AsyncIterator[Mirror]:
+async def _touched(platform: Mirrored, seed: int) -> AsyncIterator[MirrorSession]:
     """The day proven, and then touched: its copy is to be made again."""
     async with Pouring(platform.settings, seed) as feed, Bus.opened(platform.settings, "mirror") as bus:
         await feed.some(_DAY, _ROWS, (TRADES,))
         await feed.written()
         await closed(bus, (TRADES,))
-        async with Mirror.leased(platform.settings, bus) as mirror:
+        async with MirrorSession.leased(platform.settings, bus) as mirror:
             await mirror.copier.copy(TRADES, _DAY)
             await feed.some(_DAY, _ROWS, (TRADES,))
             await feed.written()
@@ -44,7 +44,7 @@ async def _touched(platform: Mirrored, seed: int) -> AsyncIterator[Mirror]:
 
 
 async def _fails(
-    platform: Mirrored, mirror: Mirror, copier: Copier, error: type[TapehouseError]
+    platform: Mirrored, mirror: MirrorSession, copier: Copier, error: type[TapehouseError]
 ) -> TapehouseError:
     """Expect a copy to fail, and the old day and its entry to stay as they are."""
     before, rows = mirror.ledger.get("trades", _DAY), platform.cold(TRADES, _DAY)
@@ -52,7 +52,7 @@ async def _fails(
     with pytest.raises(error) as told:
         await copier.copy(TRADES, _DAY)
     assert mirror.ledger.get("trades", _DAY) == before
-    assert not (await mirror.days())["trades", _DAY].is_proven
+    assert not (await mirror.read_days())["trades", _DAY].is_proven
     assert_frame_equal(platform.cold(TRADES, _DAY), rows, check_exact=True)
     assert platform.staging() == []
     return told.value
@@ -74,7 +74,7 @@ async def test_a_cold_store_short_of_memory(mirrored: Mirrored, monkeypatch: pyt
             # Its connection keeps to this from now on.
             assert cold.client.fetch("SELECT 1")
         try:
-            copier = Copier(mirrored.settings, mirror.bus, cold, mirror.ledger, mirror.held)
+            copier = Copier(mirrored.settings, mirror.bus, cold, mirror.ledger, mirror.confirm_lease)
             refused = await _fails(mirrored, mirror, copier, ColdStoreError)
         finally:
             cold.close()
@@ -87,7 +87,7 @@ async def test_a_cold_store_that_cannot_write_its_files(mirrored: Mirrored) -> N
     async with _touched(mirrored, 42) as mirror:
         pid = mirrored.pid("clickhouse")
         limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-        copier = Copier(mirrored.settings, mirror.bus, mirror.cold, mirror.ledger, mirror.held)
+        copier = Copier(mirrored.settings, mirror.bus, mirror.cold, mirror.ledger, mirror.confirm_lease)
         before, rows = mirror.ledger.get("trades", _DAY), mirrored.cold(TRADES, _DAY)
         # No file grows beyond this, as where the disk is full.
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (4_000, limits[1]))
@@ -108,8 +108,9 @@ async def test_an_export_cut_in_the_middle(mirrored: Mirrored) -> None:
         for after in cuts:
             async with _cutting(mirrored, mirror, after) as (copier, _):
                 refused = await _fails(mirrored, mirror, copier, ConnectError)
-            assert f"the export of trades of {_DAY} was cut" in str(refused)
-            assert "begins the day again" in str(refused)
+            assert f"export of trades of {_DAY}: questdb: " in str(refused)
+            assert "incomplete" in str(refused)
+            assert "copies the day again" in str(refused)
         async with _cutting(mirrored, mirror, 2**40) as (copier, proxy):
             await copier.copy(TRADES, _DAY)
             assert proxy.passed > max(cuts), "expected every cut within the export"
@@ -119,17 +120,19 @@ async def test_an_export_cut_in_the_middle(mirrored: Mirrored) -> None:
 async def test_an_export_that_falls_silent_ends_in_time(
     mirrored: Mirrored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hotdays, "_SILENCE_S", 0.5)
+    monkeypatch.setattr(hot_store, "_EXPORT_TIMEOUT_S", 0.5)
     async with _touched(mirrored, 44) as mirror:
         async with _cutting(mirrored, mirror, 2**40) as (copier, proxy):
             await proxy.cut(silent=True)
             refused = await _fails(mirrored, mirror, copier, ConnectError)
-        assert "Timeout" in str(refused)
+        assert "nothing came in time" in str(refused)
     await _heals(mirrored)
 
 
 @asynccontextmanager
-async def _cutting(platform: Mirrored, mirror: Mirror, after: int) -> AsyncIterator[tuple[Copier, Cutting]]:
+async def _cutting(
+    platform: Mirrored, mirror: MirrorSession, after: int
+) -> AsyncIterator[tuple[Copier, Cutting]]:
     """A copier whose exports are cut, in slices of which many are under way."""
     asked = platform.settings
     proxy = Cutting(asked.questdb.http_port, after)
@@ -141,15 +144,15 @@ async def _cutting(platform: Mirrored, mirror: Mirror, after: int) -> AsyncItera
         }
     )
     try:
-        yield Copier(settings, mirror.bus, mirror.cold, mirror.ledger, mirror.held), proxy
+        yield Copier(settings, mirror.bus, mirror.cold, mirror.ledger, mirror.confirm_lease), proxy
     finally:
         await proxy.close()
 
 
-async def _quiet(mirror: Mirror) -> None:
+async def _quiet(mirror: MirrorSession) -> None:
     """Wait until the day is written no more."""
 
     async def is_quiet() -> bool:
-        return not (await mirror.days())["trades", _DAY].is_being_written
+        return not (await mirror.read_days())["trades", _DAY].is_being_written
 
     await until(is_quiet, "the day's mark to be closed")

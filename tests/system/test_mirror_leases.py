@@ -10,11 +10,11 @@ import subprocess
 import pytest
 from polars.testing import assert_frame_equal
 
-from analytics.ledger import Entry, Ledger
-from tapehouse.bus import Bus
-from tapehouse.clickhouse import ClickHouseClient
-from tapehouse.drill.proxy import Proxy
+from analytics.mirror.ledger import Ledger, LedgerEntry
+from ops.drill.proxy import Proxy
 from tapehouse.model import TRADES
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stream.bus import Bus
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, closed
 from tests.system.struck import RECORD, REPLACE, is_paused, struck
@@ -30,7 +30,7 @@ async def _touched(platform: Mirrored, feed: Pouring) -> None:
         await closed(bus, (TRADES,))
 
 
-def _entry(platform: Mirrored) -> Entry:
+def _entry(platform: Mirrored) -> LedgerEntry:
     client = ClickHouseClient(platform.settings.clickhouse)
     try:
         return Ledger(client).get("trades", _DAY)
@@ -54,7 +54,7 @@ async def test_a_second_mirror_waits_and_goes_on_when_the_first_is_killed(mirror
             first = mirrored.started("mirror", "run", **stuck)
             await until(lambda: proxy.connections > 0, "the first mirror's export")
             async with Bus.opened(mirrored.settings, "mirror") as bus:
-                state = await bus.state()
+                state = await bus.shared_state()
                 second = mirrored.started("mirror", "run")
                 moves: set[int] = set()
 

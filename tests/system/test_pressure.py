@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tapehouse.questdb import QuestReader
+from ops.stack.home import Home
 from tapehouse.settings import load
-from tapehouse.stack.home import Home
+from tapehouse.stores.questdb import QuestReader
 from tests.system.up import Up
 
 _SPARE_MB = 150

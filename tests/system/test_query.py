@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 import tapehouse
-from tapehouse.cli.query import command
+from ops.cli.query import command
 from tapehouse.clock import SECOND, iso, parse_ns
-from tapehouse.errors import ConnectError, UsageError
+from tapehouse.errors import ConnectError, UnknownSeriesError, UsageError
 from tests.system.up import Up
 
 _DAY = "2024-03-05"
@@ -68,7 +68,6 @@ def _both(up: Up, *words: str) -> str:
         (("trades", "A", "--last", "7"), 7),
         (("trades", "B/Ü", "--start", _DAY, "--limit", "9", "--columns", "seq,price"), 9),
         (("trades", "A", "--start", _DAY, "--flags", "3"), _ROWS // 2),
-        (("trades", "none", "--start", _DAY), 0),
         (("quotes", "A", "--start", _DAY, "--end", "2024-03-06"), _ROWS // 10),
         (("depth", "A", "--start", _DAY), 0),
         (("bars", "A,B/Ü", "--start", _DAY, "--end", "2024-03-06", "--interval", "1h"), 4),
@@ -95,6 +94,27 @@ def test_with_and_without_a_gateway_the_answer_is_the_same(
 ) -> None:
     said = _both(up, *words, "--venue", venue)
     assert len(said.splitlines()) == 1 + rows
+
+
+@pytest.mark.parametrize("gateway", [True, False])
+def test_a_wrong_name_is_an_error_with_near_ones_and_a_venue_may_be_left_out(
+    up: Up, venue: str, gateway: bool
+) -> None:
+    env = {"TAPEHOUSE_HOME": str(up.home), **({} if gateway else {"TAPEHOUSE_GATEWAY__URL": ""})}
+    for words, said in (
+        (("trades", "B/U", "--venue", venue, "--start", _DAY), f"no B/U of {venue}; near: B/Ü"),
+        (("bars", "A", "--venue", "QW", "--start", _DAY, "--interval", "1h"), "no venue QW; "),
+        (("quotes", venue, "--venue", "A", "--last", "1"), "no venue A; QV is a venue and A a symbol"),
+    ):
+        done = CliRunner().invoke(command, words, env=env)
+        assert isinstance(done.exception, UnknownSeriesError)
+        assert done.exception.message.startswith(said)
+        assert done.output == ""
+    ask = ("trades", "B/Ü", "--start", _DAY)
+    assert _asked(up, gateway, *ask) == _asked(up, gateway, *ask, "--venue", venue)
+    every = _asked(up, gateway, "trades", "*", "--venue", venue, "--start", _DAY, "--end", "2024-03-06")
+    assert len(every.splitlines()) == 1 + _ROWS
+    assert len(_asked(up, gateway, "trades", "A,B/Ü", "--start", "2024-03-06").splitlines()) == 1
 
 
 @pytest.mark.parametrize("gateway", [True, False])
@@ -128,17 +148,17 @@ def test_the_client_gives_the_stores_rows_as_polars(up: Up, venue: str) -> None:
         assert f"│ trades ┆ {venue} " in repr(db)
         for symbol in _SYMBOLS:
             found = db.trades(symbol, _DAY, "2024-03-06", venue=venue)
-            assert found.equals(up.query("trades", symbol, venue, _DAY, "2024-03-06"))
+            assert found.equals(up.query("trades", symbol, venue, _DAY, "2024-03-06").select(found.columns))
         assert db.segments["store"].to_list() == ["questdb"]
         assert db.segments["rows"].to_list() == [_ROWS // 2]
 
         both = db.trades(_SYMBOLS, last=10, venue=venue)
-        assert both["seq"].to_list() == list(range(_ROWS - 10, _ROWS))
+        assert both["seq"].to_list() == list(range(_ROWS - 20, _ROWS))
         bars = db.bars("A", "1h", _DAY, "2024-03-06", venue=venue)
         assert bars.equals(up.query("bars", "A", venue, _DAY, "2024-03-06", interval="1h"))
         assert db.features("A", "1h", _DAY, "2024-03-06", venue=venue)["ts"].equals(bars["ts"])
         assert db.explain("trades", "A", _DAY, venue=venue).segments["end"].to_list() == [None]
-        found = db.catalog("trades", venue)
+        found = db.catalog("trades", venue=venue)
         assert found.select("symbol", "rows").rows() == [("A", _ROWS // 2), ("B/Ü", _ROWS // 2)]
         assert db.gaps(start=_DAY, end="2024-03-06", venue=venue).is_empty()
         assert db.account_trades(2**60, last=1).is_empty()
@@ -158,8 +178,12 @@ def test_the_client_tells_misuse_as_the_stores_would(up: Up, venue: str) -> None
         with pytest.raises(UsageError, match="book: expected a snapshot") as raised:
             db.book("A", _DAY, venue=venue)
         assert raised.value.remedy
-        with pytest.raises(UsageError, match="venue"):
-            db.latest("")
+        with pytest.raises(UnknownSeriesError, match=f"no {venue}; {venue} is a venue: write venue="):
+            db.latest(venue)
+        with pytest.raises(UnknownSeriesError, match=f"no AA of {venue}; near: A"):
+            db.latest(["A", "AA"], venue=venue)
+        with pytest.raises(UnknownSeriesError, match="no venue QW;"):
+            db.catalog(venue="QW")
 
 
 def test_without_a_platform_the_client_says_which_command_starts_one(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ import polars as pl
 import pytest
 
 from tapehouse.book import Book
-from tapehouse.questdb import QuestReader
 from tapehouse.settings import load
+from tapehouse.stores.questdb import QuestReader
 from tests.system.up import Up
 
 pytestmark = pytest.mark.long

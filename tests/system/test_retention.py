@@ -10,14 +10,14 @@ import psycopg
 import pytest
 from polars.testing import assert_frame_equal
 
-from analytics.handover import hand_over
-from analytics.mirror import Mirror, Progress
-from analytics.survey import today
-from tapehouse.bus import LATE, Bus
-from tapehouse.drill.proof import different, rebuilt
+from analytics.mirror.handover import hand_over
+from analytics.mirror.inventory import today
+from analytics.mirror.session import MirrorProgress, MirrorSession
+from ops.drill.proof import count_different_bars, rebuild_bars
 from tapehouse.errors import ProofError
-from tapehouse.mark import Mark, mark_key
 from tapehouse.model import DEPTH, QUOTES, TICKS, TRADES, Kind
+from tapehouse.stream.bus import LATE, Bus
+from tapehouse.stream.mark import DayMark, mark_key
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import ago, closed, poured
 
@@ -61,9 +61,9 @@ async def test_an_unproven_day_stays_and_all_newer_ones_of_its_kind(handing: Mir
     try:
         key = mark_key("quotes", ago(95), 0)
         async with Bus.opened(handing.settings, "admin") as bus:
-            state = await bus.state()
-            closed_mark = Mark.of(await state.get(key))
-            await state.put(key, Mark(closed_mark.created_ns, closed_mark.seq, True).value())
+            state = await bus.shared_state()
+            closed_mark = DayMark.of(await state.get(key))
+            await state.put(key, DayMark(closed_mark.created_ns, closed_mark.seq, True).value())
             handing.tell_cold("RENAME TABLE depth TO depth_away")
             try:
                 said = handing.run("mirror", "retain", "--hot-days", "90", status=1)
@@ -140,7 +140,7 @@ async def test_views_outlive_the_days_that_went_and_late_ticks_find_their_way(ha
             )
             bars = handing.bars(ago(number))[0]
             assert bars.height > 30
-            assert different(bars, rebuilt(feed.expected(TRADES, ago(number)), "1m")) == 0
+            assert count_different_bars(bars, rebuild_bars(feed.expected(TRADES, ago(number)), "1m")) == 0
     finally:
         await feed.__aexit__()
 
@@ -168,14 +168,16 @@ async def test_nothing_is_handed_over_while_a_writer_is_down(handing: Mirrored) 
         try:
             async with (
                 Bus.opened(handing.settings, "mirror") as bus,
-                Mirror.leased(handing.settings, bus) as mirror,
+                MirrorSession.leased(handing.settings, bus) as mirror,
             ):
                 with pytest.raises(
-                    ProofError, match="every writer to confirm the seal, shard 0 has not"
+                    ProofError, match="every writer to confirm the seal, was not confirmed by shard 0"
                 ) as told:
-                    await hand_over(mirror, "trades", ago(50), Progress(), patience_s=1)
+                    await hand_over(mirror, "trades", ago(50), MirrorProgress(), timeout_s=1)
                 assert "Nothing was handed over" in str(told.value)
-                entries = {day.day: day for day in (await mirror.days()).values() if day.kind == "trades"}
+                entries = {
+                    day.day: day for day in (await mirror.read_days()).values() if day.kind == "trades"
+                }
                 assert not entries[ago(55)].is_cold
                 assert not entries[ago(54)].is_cold
         finally:

@@ -37,7 +37,7 @@ async def test_a_damaged_day_of_the_cold_store_alone_is_reported_and_takes_nothi
         await feed.written()
         said = handing.run("mirror", "run", status=1)
         assert f"failed: trades of {day}: " in said
-        assert "the day is damaged, and nothing is merged into it" in said
+        assert "the day is damaged, so nothing was merged into it" in said
         assert_frame_equal(handing.cold(TRADES, day), damaged, check_exact=True)
         # Brought back by hand, the day takes what waited for it.
         handing.tell_cold(

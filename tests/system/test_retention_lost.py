@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from polars.testing import assert_frame_equal
 
-from analytics.ledger import Ledger
-from tapehouse.bus import Bus
-from tapehouse.clickhouse import ClickHouseClient
+from analytics.mirror.ledger import Ledger
 from tapehouse.model import TRADES
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stream.bus import Bus
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, ago, closed, poured
 
@@ -59,7 +59,7 @@ async def test_a_damaged_copy_keeps_its_day_in_the_hot_store_and_comes_back_from
         assert_frame_equal(handing.hot(TRADES, day), whole, check_exact=True)
         handing.tell_cold(damage)
         said = handing.run("mirror", "retain", "--hot-days", "5", status=1)
-        assert f"{day} trades: kept: its cold copy is damaged: expected 60 rows" in said
+        assert f"{day} trades: kept: its copy in ClickHouse is damaged: expected 60 rows" in said
         assert_frame_equal(handing.hot(TRADES, day), whole, check_exact=True)
         said = handing.run("mirror", "verify")
         assert f"differs: trades of {day}: " in said

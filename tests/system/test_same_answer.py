@@ -14,25 +14,25 @@ import numpy as np
 import polars as pl
 import pytest
 
-from analytics.mirror import Mirror, Progress
-from analytics.retention import Retention
-from gateway import ahead as pages
-from gateway.answer import Answer
-from gateway.coverage import ColdDay, Coverage
-from gateway.owners import Owners
+from analytics.mirror.retention import Retention
+from analytics.mirror.session import MirrorProgress, MirrorSession
+from gateway.answers import read_ahead as pages
+from gateway.answers.answer import QueryAnswer
+from gateway.answers.coverage import ColdDay, Coverage
+from gateway.answers.registry import StoreRegistry
 from gateway.query import Query
-from gateway.stores.clickhouse import ClickStore
-from gateway.stores.questdb import QuestStore
-from gateway.surface import Surface
-from tapehouse import direct
+from gateway.stores.clickhouse import ClickHouseStore
+from gateway.stores.questdb import QuestDBStore
+from gateway.surface import QuerySurface
 from tapehouse.batch import Batch, Strings
-from tapehouse.bus import Bus
-from tapehouse.clickhouse import ClickHouseClient
 from tapehouse.clock import DAY, HOUR, MINUTE, day_of, now_ns, parse_ns
 from tapehouse.errors import TapehouseError
-from tapehouse.mark import ALL_MARKS
 from tapehouse.model import ACCOUNT_TRADES, KINDS, QUOTES, TICKS, TRADES, Kind
-from tapehouse.questdb import QuestReader
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.questdb import QuestReader
+from tapehouse.stream import reads
+from tapehouse.stream.bus import Bus
+from tapehouse.stream.mark import ALL_MARKS
 from tapehouse.tabular import as_frame
 from tests.gateway import oracle
 from tests.gateway.queries import drawn
@@ -105,12 +105,12 @@ class Asking:
     """Answers of several requests, of some before and of some after rows came."""
     wrong: list[str] = field(default_factory=list)
 
-    def ask(self, chance: random.Random, owners: Owners | Surface) -> None:
+    def ask(self, chance: random.Random, owners: StoreRegistry | QuerySurface) -> None:
         """One query."""
         settled = self.stored.settled
         today = now_ns() // DAY * DAY
         query = drawn(chance, self.stored.states[settled], VENUE, SYMBOLS, ACCOUNTS, self.first_ns, today)
-        answer = owners.answer(query) if isinstance(owners, Surface) else Answer(query, owners)
+        answer = owners.answer(query) if isinstance(owners, QuerySurface) else QueryAnswer(query, owners)
         found = whole(answer)
         states = self.stored.states[settled:]
         self.asked += 1
@@ -126,7 +126,7 @@ class Asking:
             self.wrong.append(f"{query}\n{told}\nexpected {expected[0]}\nwas {found}")
 
     @contextmanager
-    def going_on(self, seed: int, surface: Surface) -> Iterator[None]:
+    def going_on(self, seed: int, surface: QuerySurface) -> Iterator[None]:
         """Ask without a pause for the length of the context."""
         stopping = threading.Event()
 
@@ -175,7 +175,7 @@ def _is_between(found: pl.DataFrame, states: list[pl.DataFrame], query: Query) -
 class Feed:
     """Rows of all kinds for a platform, and what they make."""
 
-    def __init__(self, platform: Mirrored, pouring: Pouring, surface: Surface, seed: int) -> None:
+    def __init__(self, platform: Mirrored, pouring: Pouring, surface: QuerySurface, seed: int) -> None:
         self.stored = Stored()
         self._platform = platform
         self._pouring = pouring
@@ -235,18 +235,18 @@ class Feed:
 async def _retain(platform: Mirrored, hot_days: int) -> None:
     async with Bus.opened(platform.settings, "mirror") as bus:
         await closed(bus)
-        async with Mirror.leased(platform.settings, bus) as mirror:
-            await Retention(mirror, hot_days=hot_days).run(Progress())
+        async with MirrorSession.leased(platform.settings, bus) as mirror:
+            await Retention(mirror, hot_days=hot_days).run(MirrorProgress())
 
 
 @asynccontextmanager
-async def _refreshed(platform: Mirrored, surface: Surface) -> AsyncIterator[None]:
+async def _refreshed(platform: Mirrored, surface: QuerySurface) -> AsyncIterator[None]:
     """Who owns which day is read again and again."""
 
     async def refresh() -> None:
         async with Bus.opened(platform.settings, "gateway") as bus:
             while True:
-                await asyncio.to_thread(surface.refresh, await direct.values(bus, ALL_MARKS))
+                await asyncio.to_thread(surface.refresh, await reads.state_values(bus, ALL_MARKS))
                 await asyncio.sleep(0.3)
 
     task = asyncio.create_task(refresh())
@@ -269,7 +269,7 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pages, "_FIRST_ROWS", 50)
-    monkeypatch.setattr(pages, "_WHOLE_ROWS", 50)
+    monkeypatch.setattr(pages, "_SINGLE_PAGE_ROWS", 50)
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ async def test_answers_are_those_of_one_table_while_days_move_and_late_ticks_com
     days = [ago(number) for number in range(first, first - moves - 4, -1)]
     chance = random.Random(seed)
     async with Pouring(moving.settings, seed) as pouring:
-        with Surface(moving.settings) as surface:
+        with QuerySurface(moving.settings) as surface:
             feed = Feed(moving, pouring, surface, seed)
             await feed.pour(days)
             await feed.visible()
@@ -310,7 +310,7 @@ async def test_answers_are_those_of_one_table_while_days_move_and_late_ticks_com
             assert asking.unsettled < asking.asked / 20
             for kind in TICKS:
                 assert moving.hot(kind, days[0]).is_empty()
-            assert {segment.store for segment in surface.plan(_trades_of(days))} == {"hot", "cold"}
+            assert {segment.tier for segment in surface.plan(_trades_of(days))} == {"hot", "cold"}
 
 
 def _trades_of(days: list[str]) -> Query:
@@ -320,10 +320,10 @@ def _trades_of(days: list[str]) -> Query:
 def _ask_with_any_seam(
     platform: Mirrored, asking: Asking, chance: random.Random, days: list[str], times: int
 ) -> None:
-    hot, cold = QuestStore(platform.settings.questdb), ClickStore(platform.settings.clickhouse)
+    hot, cold = QuestDBStore(platform.settings.questdb), ClickHouseStore(platform.settings.clickhouse)
     ledger = ClickHouseClient(platform.settings.clickhouse)
-    owners = Owners({"hot": hot, "cold": cold}, ledger)
-    held = {kind.name: hot.coverage(kind) for kind in TICKS}
+    owners = StoreRegistry({"hot": hot, "cold": cold}, ledger)
+    held = {kind.name: hot.day_sizes(kind) for kind in TICKS}
     closed_days = [parse_ns(day) for day in days]
     try:
         for number in range(times):
@@ -332,7 +332,7 @@ def _ask_with_any_seam(
                 kind: {day: ColdDay(found.rows, "") for day, found in known.items() if day in owned}
                 for kind, known in held.items()
             }
-            owners.coverage = Coverage(now_ns(), held, cold_days, unread="")
+            owners.coverage = Coverage(now_ns(), held, cold_days, unknown_reason="")
             asking.ask(chance, owners)
     finally:
         hot.close()
@@ -348,11 +348,11 @@ async def test_the_version_of_an_answer_changes_when_and_only_when_a_day_of_it_i
         Pouring(moving.settings, 3) as pouring,
         Bus.opened(moving.settings, "mirror") as bus,
     ):
-        with Surface(moving.settings) as surface:
+        with QuerySurface(moving.settings) as surface:
             feed = Feed(moving, pouring, surface, 3)
 
             async def versions() -> list[str | None]:
-                await asyncio.to_thread(surface.refresh, await direct.values(bus, ALL_MARKS))
+                await asyncio.to_thread(surface.refresh, await reads.state_values(bus, ALL_MARKS))
                 spans = [(0, 2), (2, 3), (2, 5), (4, 5)]
                 return [surface.answer(_trades_of(days[start:end])).version for start, end in spans]
 

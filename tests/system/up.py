@@ -16,8 +16,11 @@ import polars as pl
 import pytest
 
 from gateway.query import Query
+from ops.stack.home import Home
+from ops.stack.orphans import orphans
 from tapehouse.clock import parse_ns
 from tapehouse.settings import load
+from tests.ports import own_ports
 from tests.reads import read_hot
 
 TAPEHOUSE = str(Path(sys.executable).with_name("tapehouse"))
@@ -26,12 +29,15 @@ _STOP_S = 30
 
 
 class Up:
-    """`tapehouse up` in a home of its own. Ports that are taken are passed over by the platform itself."""
+    """`tapehouse up` in a home of its own, on ports that no other test process chooses."""
 
     def __init__(self, home: Path, feed: str = "none", **settings: str) -> None:
         self.home = home
         self.env = {**os.environ, "TAPEHOUSE_HOME": str(home), **settings}
         self.log = home.with_suffix(".log")
+        ports = Home(home).folder / "ports.json"
+        if not ports.exists():
+            ports.write_text(json.dumps(own_ports()))
         said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -96,4 +102,7 @@ class Up:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(_STOP_S)
+        if orphans(self.home / "run"):
+            # A test killed the runner and failed before it ended what that left.
+            self.run("down")
         return time.monotonic() - began

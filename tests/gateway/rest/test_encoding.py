@@ -1,4 +1,4 @@
-"""Content encodings: what was packed is there at once, whole and in order."""
+"""Content encodings: what was encoded is there at once, whole and in order."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rest.encoding import packer
+from gateway.rest.encoding import content_encoder
 
 _NAMES = ["gzip", "zstd", ""]
 
 
-def _unpacker(name: str) -> object:
+def _decoder(name: str) -> object:
     if name == "gzip":
         return zlib.decompressobj(16 + zlib.MAX_WBITS)
     return zstandard.ZstdDecompressor().decompressobj()
@@ -22,10 +22,10 @@ def _unpacker(name: str) -> object:
 
 @given(st.sampled_from(_NAMES), st.lists(st.binary(max_size=100_000), max_size=8))
 def test_each_piece_can_be_read_before_the_next_is_there(name: str, pieces: list[bytes]) -> None:
-    stream, reader = packer(name), _unpacker(name)
+    stream, reader = content_encoder(name), _decoder(name)
     for piece in pieces:
-        packed = stream.pack(piece)
-        assert (reader.decompress(packed) if name else packed) == piece  # type: ignore[attr-defined]
+        encoded = stream.encode(piece)
+        assert (reader.decompress(encoded) if name else encoded) == piece  # type: ignore[attr-defined]
     end = stream.finish()
     if name:
         assert reader.decompress(end) == b""  # type: ignore[attr-defined]
@@ -34,6 +34,6 @@ def test_each_piece_can_be_read_before_the_next_is_there(name: str, pieces: list
 
 @pytest.mark.parametrize("name", ["gzip", "zstd"])
 def test_without_its_end_it_is_not_whole(name: str) -> None:
-    reader = _unpacker(name)
-    assert reader.decompress(packer(name).pack(b"rows")) == b"rows"  # type: ignore[attr-defined]
+    reader = _decoder(name)
+    assert reader.decompress(content_encoder(name).encode(b"rows")) == b"rows"  # type: ignore[attr-defined]
     assert not reader.eof  # type: ignore[attr-defined]

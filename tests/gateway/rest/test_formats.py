@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.arrow import as_batch, schema
+from gateway.arrow import batch_from_frame, schema
 from gateway.rest.formats import ENCODERS
 from tapehouse.batch import Batch
 from tapehouse.model import DEPTH, GAPS, TICKS, TRADES, Kind
@@ -29,13 +29,13 @@ _SEGMENTS = [{"store": "questdb", "why": "ä \u2028", "rows": 3}]
 def _table(*parts: Batch) -> pa.Table:
     kind = parts[0].kind
     wanted = schema(kind.name, kind.names)
-    return pa.Table.from_batches([as_batch(as_frame(part), wanted) for part in parts], wanted)
+    return pa.Table.from_batches([batch_from_frame(as_frame(part), wanted) for part in parts], wanted)
 
 
 def _encoded(name: str, table: pa.Table, kind: Kind, *, cut: bool = False) -> list[bytes]:
     encoder = ENCODERS[name](kind.name, table.schema)
     parts = [encoder.begin(), *map(encoder.batch, table.to_batches())]
-    return [*parts, encoder.broken({"detail": "gone"}) if cut else encoder.end(_SEGMENTS, "next")]
+    return [*parts, encoder.abort({"detail": "gone"}) if cut else encoder.end(_SEGMENTS, "next")]
 
 
 def _documents(data: bytes) -> list[Any]:

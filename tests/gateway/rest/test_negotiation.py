@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.rest.negotiation import MEDIA, encoding_of, format_of
+from gateway.rest.negotiation import MEDIA, negotiate_encoding, negotiate_format
 from gateway.rest.problems import ProblemError
 from tapehouse.errors import UsageError
 
@@ -38,22 +38,22 @@ _BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*
     ],
 )
 def test_the_most_wanted_format_is_given(accept: str, expected: str) -> None:
-    assert format_of(None, accept, _ALL) == expected
+    assert negotiate_format(None, accept, _ALL) == expected
 
 
 @pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "text/plain", "x", "*/*;q=nan"])
 def test_where_none_is_accepted_that_is_a_problem(accept: str) -> None:
     with pytest.raises(ProblemError) as caught:
-        format_of(None, accept, _ALL)
-    assert caught.value.sort.status == 406
+        negotiate_format(None, accept, _ALL)
+    assert caught.value.type.status == 406
 
 
 def test_a_format_asked_for_by_name_wins_and_must_exist() -> None:
-    assert format_of("csv", "application/json", _ALL) == "csv"
+    assert negotiate_format("csv", "application/json", _ALL) == "csv"
     with pytest.raises(UsageError, match="format: expected one of json csv arrow parquet msgpack, was 'xml'"):
-        format_of("xml", "", _ALL)
+        negotiate_format("xml", "", _ALL)
     with pytest.raises(UsageError):
-        format_of("csv", "", ("json",))
+        negotiate_format("csv", "", ("json",))
 
 
 @pytest.mark.parametrize(
@@ -73,11 +73,11 @@ def test_a_format_asked_for_by_name_wins_and_must_exist() -> None:
     ],
 )
 def test_encodings_are_used_where_they_gain(accept: str, format_name: str, expected: str) -> None:
-    assert encoding_of(accept, format_name) == expected
+    assert negotiate_encoding(accept, format_name) == expected
 
 
 @given(st.text(max_size=80))
 def test_no_header_breaks_it(header: str) -> None:
-    assert encoding_of(header, "json") in ("", "gzip", "zstd")
+    assert negotiate_encoding(header, "json") in ("", "gzip", "zstd")
     with contextlib.suppress(ProblemError):
-        assert format_of(None, header, _ALL) in _ALL
+        assert negotiate_format(None, header, _ALL) in _ALL

@@ -8,14 +8,15 @@ from urllib.parse import quote
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tapehouse.clickhouse import ClickHouseClient
+from gateway.rest.problems import TOO_LARGE
 from tapehouse.model import TICKS
-from tapehouse.questdb import QuestReader
 from tapehouse.settings import ClickHouse, Settings
+from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.questdb import QuestReader
 from tests.conftest import Platform
 from tests.gateway.serving import Client, gateway
 
@@ -69,8 +70,12 @@ def test_answers_are_as_they_are_described(described: Any) -> None:
             @settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
             @given(case=operation.as_strategy(generation_mode=mode))
             def holds(case: Any) -> None:
+                answer = case.call()
+                # A line or a request longer than the server reads never comes to the endpoints.
+                assume(b"expected HTTP/1.1 with a line of at most" not in answer.content)
+                assume(answer.status_code != TOO_LARGE.status)
                 # Fields that are each right may not go together, such as an end before the start.
-                case.call_and_validate(excluded_checks=[positive_data_acceptance])
+                case.validate_response(answer, excluded_checks=[positive_data_acceptance])
 
             holds()
 

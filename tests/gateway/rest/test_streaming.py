@@ -44,7 +44,7 @@ class _Rows:
     """An answer whose batches come from a function of their place; it notes what is done with it."""
 
     make: Callable[[int], pa.RecordBatch | None]
-    next_store: str = "hot"
+    next_tier: str = "hot"
     schema: pa.Schema = _SCHEMA
     cursor: str | None = None
     version: str | None = None
@@ -239,7 +239,7 @@ def test_readers_that_take_nothing_hold_up_nobody_and_are_cut() -> None:
 
 
 def test_what_is_read_ahead_is_bounded() -> None:
-    with _served(Limits(held_bytes=2**20), ENDLESS=_endless) as (client, surface):
+    with _served(Limits(max_buffered_bytes=2**20), ENDLESS=_endless) as (client, surface):
         slow = [_connected(client, f"{_PATH}ENDLESS&format=csv") for _ in range(20)]
         _until(
             lambda: len(surface.given) == 20 and all(rows.asked for rows in surface.given), "all to be begun"
@@ -262,8 +262,8 @@ def test_a_store_that_hangs_does_not_hold_up_the_other() -> None:
         free.wait(DEADLINE_S)
         return None
 
-    limits = Limits(threads=2, waiting=4, first_s=1)
-    with _served(limits, COLD=lambda: _Rows(hang, next_store="cold"), HOT=_of(1)) as (client, surface):
+    limits = Limits(threads=2, max_waiting=4, first_rows_s=1)
+    with _served(limits, COLD=lambda: _Rows(hang, next_tier="cold"), HOT=_of(1)) as (client, surface):
         hanging = [_connected(client, f"{_PATH}COLD") for _ in range(4)]
         _until(lambda: len(surface.given) == 4, "the store to be asked")
         refused = client.get(f"{_PATH}COLD")
@@ -276,7 +276,7 @@ def test_a_store_that_hangs_does_not_hold_up_the_other() -> None:
 
 
 def test_too_many_answers_at_once_are_refused_with_when_to_come_again() -> None:
-    with _served(Limits(answers=2), ENDLESS=_endless) as (client, surface):
+    with _served(Limits(max_answers=2), ENDLESS=_endless) as (client, surface):
         slow = [_connected(client, f"{_PATH}ENDLESS&format=csv") for _ in range(2)]
         for connection in slow:
             assert connection.recv(100).startswith(b"HTTP/1.1 200")

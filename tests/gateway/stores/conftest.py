@@ -9,7 +9,7 @@ import pytest
 from gateway.stores.contract import Store
 from tapehouse.settings import ClickHouse
 from tests.conftest import Platform
-from tests.gateway.stores.held import SIDES, Stores
+from tests.gateway.stores.stored_rows import STORE_NAMES, Stores
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +20,13 @@ def stores(provisioned: Platform, shared_cold: ClickHouse) -> Iterator[Stores]:
     stores.close()
 
 
-@pytest.fixture(params=SIDES)
-def side(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=STORE_NAMES)
+def store_name(request: pytest.FixtureRequest) -> str:
     """Each store in turn."""
     return str(request.param)
 
 
 @pytest.fixture
-def store(stores: Stores, side: str) -> Store:
+def store(stores: Stores, store_name: str) -> Store:
     """Each store in turn."""
-    return stores.side(side)
+    return stores.by_name(store_name)

@@ -17,7 +17,7 @@ from tapehouse.clock import DAY, HOUR, INTERVALS, MAX_TS, MINUTE, SECOND, now_ns
 from tapehouse.model import NO_BAR, TRADES
 from tests.batches import batch
 from tests.gateway import oracle
-from tests.gateway.stores.held import Stores
+from tests.gateway.stores.stored_rows import Stores
 
 # Around the end of a leap month and of a week, so that every interval has several bars and a seam.
 START = parse_ns("2024-02-28T22:00:00Z")
@@ -65,7 +65,7 @@ def _shuffled(seed: int) -> list[Batch]:
 
 
 @pytest.fixture(scope="module")
-def held(stores: Stores) -> dict[str, pl.DataFrame]:
+def stored(stores: Stores) -> dict[str, pl.DataFrame]:
     """The trades of two symbols, in every store."""
     return {"trades": stores.put(*_shuffled(0), *_shuffled(1))}
 
@@ -77,25 +77,25 @@ def asked(venue: str, interval: str, start: int = 0, end: int = MAX_TS, **more: 
 
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_bars_equal_a_rebuild_from_the_trades(
-    stores: Stores, store: Store, side: str, held: dict[str, pl.DataFrame], interval: str
+    stores: Stores, store: Store, store_name: str, stored: dict[str, pl.DataFrame], interval: str
 ) -> None:
     for symbols in (("S",), SYMBOLS):
         query = replace(asked(VENUE, interval, START - DAY, START + 80 * DAY), symbols=symbols)
-        expected = oracle.answer(held, query, 0)
+        expected = oracle.answer(stored, query, now_ns())
         assert expected.height > 2
-        oracle.assert_answers(stores.answer(side, query), expected)
+        oracle.assert_answers(stores.answer(store_name, query), expected)
         # Any part of it has the bars that start in it, and each is whole.
         chance = np.random.default_rng(7)
         for _ in range(3):
             reach = int(chance.choice([HOUR, 3 * DAY, 70 * DAY]))
             start, end = sorted((START + chance.integers(0, reach, 2)).tolist())
             part = replace(query, start_ns=start, end_ns=end + 1)
-            oracle.assert_answers(stores.answer(side, part), oracle.answer(held, part, 0))
+            oracle.assert_answers(stores.answer(store_name, part), oracle.answer(stored, part, now_ns()))
 
 
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_a_bar_that_a_midnight_cuts_is_made_of_the_trades_of_the_span(
-    store: Store, held: dict[str, pl.DataFrame], interval: str
+    store: Store, stored: dict[str, pl.DataFrame], interval: str
 ) -> None:
     query = replace(asked(VENUE, interval), symbols=SYMBOLS)
     midnight = START // DAY * DAY
@@ -104,15 +104,15 @@ def test_a_bar_that_a_midnight_cuts_is_made_of_the_trades_of_the_span(
         (0, midnight + DAY),
         (midnight + 2 * DAY, MAX_TS),
     ):
-        within = held["trades"].filter(oracle.within("ts_event", start, end))
+        within = stored["trades"].filter(oracle.within("ts_event", start, end))
         expected = oracle.bars_of(oracle.of_names(within, query), interval)
         batch_, _ = store.bars(query, start, end)
         oracle.assert_answers(pl.DataFrame(pl.from_arrow(batch_)), expected)
 
 
 @pytest.mark.parametrize("interval", ["15s", "1m", "4h", "1d", "1M"])
-def test_the_last_bar_of_a_span(store: Store, held: dict[str, pl.DataFrame], interval: str) -> None:
-    counted = held["trades"].filter((pl.col("flags") & int(NO_BAR)) == 0, pl.col("symbol") == "S")
+def test_the_last_bar_of_a_span(store: Store, stored: dict[str, pl.DataFrame], interval: str) -> None:
+    counted = stored["trades"].filter((pl.col("flags") & int(NO_BAR)) == 0, pl.col("symbol") == "S")
     bucket = INTERVALS[interval].bucket
     midnight = START // DAY * DAY
     for start, end in (
@@ -122,7 +122,7 @@ def test_the_last_bar_of_a_span(store: Store, held: dict[str, pl.DataFrame], int
         (0, DAY),
     ):
         times = counted.filter(oracle.within("ts_event", start, end))["ts_event"].cast(pl.Int64).to_numpy()
-        found = store.last_bar(asked(VENUE, interval), "S", start, end)
+        found = store.last_bar_time(asked(VENUE, interval), "S", start, end)
         if not len(times):
             assert found is None
             continue
@@ -131,7 +131,7 @@ def test_the_last_bar_of_a_span(store: Store, held: dict[str, pl.DataFrame], int
         assert bucket(np.array([found])) == bucket(times.max(keepdims=True))
 
 
-def test_late_rows_change_the_bars_they_belong_to(stores: Stores, side: str, venue: str) -> None:
+def test_late_rows_change_the_bars_they_belong_to(stores: Stores, store_name: str, venue: str) -> None:
     rows = [
         stores.put(trades(venue, [START + index * SECOND for index in range(120)], seq=np.arange(120) * 10))
     ]
@@ -139,22 +139,24 @@ def test_late_rows_change_the_bars_they_belong_to(stores: Stores, side: str, ven
     rows.append(stores.put(trades(venue, [START + 30 * SECOND] * 3, **late)))
     for interval in ("15s", "1m", "1d", "1M"):
         query = asked(venue, interval, START - 40 * DAY, START + DAY)
-        expected = oracle.answer({"trades": pl.concat(rows)}, query, 0)
-        oracle.assert_answers(stores.answer(side, query), expected)
+        expected = oracle.answer({"trades": pl.concat(rows)}, query, now_ns())
+        oracle.assert_answers(stores.answer(store_name, query), expected)
 
 
-def test_other_venues_and_symbols_take_no_part(stores: Stores, side: str, venue: str) -> None:
+def test_other_venues_and_symbols_take_no_part(stores: Stores, store_name: str, venue: str) -> None:
     stores.put(trades(f"{venue}2", [START] * 3), trades(venue, [START] * 3, symbol=Strings.constant("T", 3)))
     own = stores.put(trades(venue, [START, START + 1]))
     for interval in ("15s", "1m", "1w"):
         query = asked(venue, interval, START - 8 * DAY, START + DAY)
-        oracle.assert_answers(stores.answer(side, query), oracle.answer({"trades": own}, query, 0))
+        oracle.assert_answers(
+            stores.answer(store_name, query), oracle.answer({"trades": own}, query, now_ns())
+        )
 
 
-def test_spans_of_bars_are_half_open_to_the_nanosecond(stores: Stores, side: str, venue: str) -> None:
+def test_spans_of_bars_are_half_open_to_the_nanosecond(stores: Stores, store_name: str, venue: str) -> None:
     stores.put(trades(venue, [START - 1, START, START + 1, START + 2]))
     spans = [(START - 15 * SECOND, START), (START - 15 * SECOND + 1, START), (START, START + 1)]
-    counts = [stores.answer(side, asked(venue, "15s", *span))["trades"].to_list() for span in spans]
+    counts = [stores.answer(store_name, asked(venue, "15s", *span))["trades"].to_list() for span in spans]
     assert counts == [[1], [], [3]]
 
 
@@ -182,24 +184,24 @@ def sparse(stores: Stores) -> dict[str, pl.DataFrame]:
 
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_filled_bars_are_flat_at_the_close_before(
-    stores: Stores, side: str, sparse: dict[str, pl.DataFrame], interval: str
+    stores: Stores, store_name: str, sparse: dict[str, pl.DataFrame], interval: str
 ) -> None:
     length = _length(interval)
     end = START + 15 * length
     for step in (-2, 3, 12):
         query = asked(f"{VENUE}{interval}", interval, START + step * length, end, fill="flat")
-        oracle.assert_answers(stores.answer(side, query), oracle.answer(sparse, query, MAX_TS))
+        oracle.assert_answers(stores.answer(store_name, query), oracle.answer(sparse, query, MAX_TS))
     query = replace(query, last=True, limit=4)
-    oracle.assert_answers(stores.answer(side, query), oracle.answer(sparse, query, MAX_TS))
+    oracle.assert_answers(stores.answer(store_name, query), oracle.answer(sparse, query, MAX_TS))
 
 
 def test_nothing_is_filled_before_the_first_trade_nor_after_now(
-    stores: Stores, side: str, venue: str
+    stores: Stores, store_name: str, venue: str
 ) -> None:
-    assert stores.answer(side, asked(venue, "1m", START, MAX_TS, fill="flat")).height == 0
+    assert stores.answer(store_name, asked(venue, "1m", START, MAX_TS, fill="flat")).height == 0
     now = now_ns()
     stores.put(trades(venue, [now - 5 * MINUTE]))
-    found = stores.answer(side, asked(venue, "1m", now - HOUR, now + HOUR, fill="flat"))
+    found = stores.answer(store_name, asked(venue, "1m", now - HOUR, now + HOUR, fill="flat"))
     starts = found["ts"].cast(pl.Int64).to_list()
     assert starts[0] == (now - 5 * MINUTE) // MINUTE * MINUTE
     assert now // MINUTE * MINUTE <= starts[-1] <= now_ns()

@@ -1,0 +1,1 @@
+"""The mirror: copies closed days to ClickHouse, proves the copies, and expires old days in QuestDB."""

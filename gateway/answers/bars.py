@@ -1,0 +1,222 @@
+"""Reads the bars of an answer: span after span, each merged from the segments of both stores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pyarrow as pa
+
+from gateway.answers.execution import Execution, SegmentProgress
+from gateway.answers.merge import fill_flat, merge_bars
+from gateway.answers.plan import source_span
+from gateway.query import Query
+from tapehouse.clock import DAY, INTERVALS, Interval, now_ns
+
+_FIRST_BARS = 2_000
+_MAX_BARS = 200_000
+_GROWTH = 8
+_CONCURRENT_SEGMENTS = 4
+_ASKED_WHOLE = 31 * DAY
+"""The longest span whose days are all asked for; of a longer one only those that have rows."""
+
+
+def read_bars(execution: Execution, start_ns: int) -> Iterator[pa.RecordBatch]:
+    """The query's bars that start at or after `start_ns`, in batches sorted by time, then symbol."""
+    query, interval = execution.query, _interval(execution)
+    first, last = source_span(query)
+    first = max(first, interval.start_of(start_ns))
+    if query.fill == "none":
+        if interval.length > DAY or min(last, now_ns()) - first <= _ASKED_WHOLE:
+            spans = _split_span(interval, first, last, len(query.symbols))
+        else:
+            spans = _spans_of_days(interval, execution.rows_by_day(first), first, last, len(query.symbols))
+        for begin, end in spans:
+            yield _read_span(execution, begin, end)
+        return
+    # Future intervals are not filled.
+    last = min(last, interval.end_of(now_ns()))
+    closes = {symbol: _close_before(execution, symbol, first) for symbol in query.symbols}
+    for begin, end in _split_span(interval, first, last, len(query.symbols)):
+        found = fill_flat(_read_span(execution, begin, end), query.venue, closes, interval, begin, end)
+        for row in range(max(found.num_rows - len(closes), 0), found.num_rows):
+            closes[found.column("symbol")[row].as_py()] = found.column("close")[row].as_py()
+        yield found
+
+
+def read_last_bars(execution: Execution, count: int) -> Iterator[pa.RecordBatch]:
+    """The last `count` bars of the query; daily trade counts say how far back to start reading."""
+    query, interval = execution.query, _interval(execution)
+    first, last = source_span(query)
+    if query.fill != "none":
+        last = min(last, interval.end_of(now_ns()))
+    # A filled bar repeats a close that may be from before the span.
+    days = _trades_per_day(execution, 0 if query.fill != "none" else first, last) if first < last else []
+    if not days:
+        return
+    for start in _candidate_starts(query, interval, days, count, last):
+        tried = execution.for_query(
+            replace(query, start_ns=max(first, start), end_ns=last, last=False, limit=None)
+        )
+        found = pa.Table.from_batches(read_bars(tried, tried.query.start_ns)).combine_chunks()
+        if found.num_rows >= count or start <= first:
+            break
+    execution.progress = tried.progress
+    yield from found.slice(max(found.num_rows - count, 0)).to_batches()
+
+
+def _trades_per_day(execution: Execution, first: int, last: int) -> list[tuple[int, int]]:
+    """(start of the day in ns, number of trades), one for each day and symbol with bars, in order of time."""
+    start = first // DAY * DAY
+    daily = replace(
+        execution.query, interval="1d", start_ns=start, end_ns=last, fill="none", last=False, limit=None
+    )
+    found: list[tuple[int, int]] = []
+    for batch in read_bars(execution.for_query(daily), start):
+        found += zip(
+            batch.column("ts").cast(pa.int64()).to_pylist(), batch.column("trades").to_pylist(), strict=True
+        )
+    return found
+
+
+def _candidate_starts(
+    query: Query, interval: Interval, days: list[tuple[int, int]], count: int, last: int
+) -> Iterator[int]:
+    """Starts to try for the last `count` bars, ns: ever earlier, up to the start of the first bar."""
+    if query.fill != "none":
+        back = -(-count // len(query.symbols)) * interval.length
+        while last - back > days[0][0]:
+            yield interval.start_of(last - back)
+            back *= _GROWTH
+    else:
+        wanted, likely = count, 0
+        buckets: set[int] = set()
+        for day, trades in reversed(days):
+            bucket = interval.start_of(day)
+            if likely >= wanted and bucket not in buckets:
+                yield min(buckets)
+                wanted += count * _GROWTH
+            # A bar has at least one trade; all days of one longer bar count as one.
+            likely += min(trades, DAY // interval.length) or bucket not in buckets
+            buckets.add(bucket)
+    yield interval.start_of(days[0][0])
+
+
+def _split_span(interval: Interval, first: int, last: int, symbols: int) -> Iterator[tuple[int, int]]:
+    """Cut [first, last) at midnights into spans of growing size; today and the future are one span, the last."""
+    now = interval.start_of(now_ns() + DAY)
+    most = _FIRST_BARS
+    while first < last:
+        length = most // symbols * interval.length
+        end = last
+        if interval.length <= DAY and first < now:
+            end = min(last, max(now, first + interval.length), (first + max(length, DAY)) // DAY * DAY)
+        yield first, end
+        first, most = end, min(most * _GROWTH, _MAX_BARS)
+
+
+def _spans_of_days(
+    interval: Interval, rows_by_day: Mapping[int, int], first: int, last: int, symbols: int
+) -> Iterator[tuple[int, int]]:
+    """Cut [first, last) at midnights into spans of a growing number of bars; days without rows are left out.
+
+    `rows_by_day`: rows of all symbols by start of the day, ns. Today and the future are one span, the last.
+    """
+    today = now_ns() // DAY * DAY
+    most, bars = _FIRST_BARS, 0
+    begin = end = first
+    for day, rows in sorted(rows_by_day.items()):
+        if not rows or day + DAY <= first or day >= min(last, today):
+            continue
+        in_day = min(rows, DAY // interval.length * symbols)
+        if bars and bars + in_day > most:
+            yield begin, end
+            most, bars = min(most * _GROWTH, _MAX_BARS), 0
+        begin, end = begin if bars else max(day, first), min(day + DAY, last)
+        bars += in_day
+    if bars:
+        yield begin, end
+    if last > today:
+        yield max(first, today), last
+
+
+def _read_span(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBatch:
+    """The bars of a span that starts and ends at bar boundaries."""
+    while True:
+        indexes = [
+            index
+            for index, progress in enumerate(execution.progress)
+            if progress.start_ns < end_ns and start_ns < progress.end_ns
+        ]
+        parts = [
+            (execution.progress[index], *_overlap(execution.progress[index], start_ns, end_ns))
+            for index in indexes
+        ]
+        execution.next_tier = parts[0][0].segment.tier
+        found = _read_parts(execution, parts)
+        if any(execution.detect_moved_days(oldest) for _, oldest in found):
+            execution.replan_from(indexes[0], start_ns)
+            continue
+        for (progress, _, _), (part, _) in zip(parts, found, strict=True):
+            progress.rows += part.num_rows
+        return merge_bars([part for part, _ in found])
+
+
+def _read_parts(
+    execution: Execution, parts: list[tuple[SegmentProgress, int, int]]
+) -> list[tuple[pa.RecordBatch, int | None]]:
+    def read(part: tuple[SegmentProgress, int, int]) -> tuple[pa.RecordBatch, int | None]:
+        progress, start, end = part
+        began = time.perf_counter()
+        found = execution.store(progress.segment.tier).bars(execution.query, start, end)
+        progress.seconds += time.perf_counter() - began
+        return found
+
+    if len(parts) == 1:
+        return [read(parts[0])]
+    with ThreadPoolExecutor(min(len(parts), _CONCURRENT_SEGMENTS)) as pool:
+        return list(pool.map(read, parts))
+
+
+def _close_before(execution: Execution, symbol: str, first: int) -> float | None:
+    """The close of a symbol's last bar that starts before `first`; None if there is none."""
+    interval = _interval(execution)
+    at = _last_bar_time(execution, symbol, 0, first)
+    if at is None:
+        return None
+    start = interval.start_of(at)
+    last_bar = replace(
+        execution.query, symbols=(symbol,), start_ns=start, end_ns=first, fill="none", last=False, limit=None
+    )
+    closes = [
+        batch.column("close")[-1].as_py()
+        for batch in read_bars(execution.for_query(last_bar), start)
+        if batch.num_rows
+    ]
+    return float(closes[-1]) if closes else None
+
+
+def _last_bar_time(execution: Execution, symbol: str, start_ns: int, end_ns: int) -> int | None:
+    """A time, ns, within a symbol's last bar in [start_ns, end_ns); None if there is none."""
+    if start_ns >= end_ns:
+        return None
+    while True:
+        found = None
+        for segment in reversed(execution.plan_span(start_ns, end_ns)):
+            store = execution.store(segment.tier)
+            found = store.last_bar_time(execution.query, symbol, segment.start_ns, segment.end_ns)
+            if found is not None:
+                break
+        if not execution.replan_if_days_moved(start_ns):
+            return found
+
+
+def _overlap(progress: SegmentProgress, start_ns: int, end_ns: int) -> tuple[int, int]:
+    return max(progress.start_ns, start_ns), min(progress.end_ns, end_ns)
+
+
+def _interval(execution: Execution) -> Interval:
+    assert execution.query.interval is not None
+    return INTERVALS[execution.query.interval]

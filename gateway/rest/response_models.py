@@ -1,0 +1,201 @@
+"""The response bodies as pydantic models, used only for the OpenAPI description: rows are encoded in bulk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from gateway.rest.negotiation import MEDIA
+from gateway.rest.problems import MEDIA as PROBLEM_MEDIA
+from gateway.rest.problems import ProblemType
+from tapehouse.model import KINDS, Column
+
+_Row = TypeVar("_Row")
+
+Timestamp = Annotated[
+    str, Field(json_schema_extra={"format": "date-time"}, description="UTC, with 9 digits of a second.")
+]
+Number = float | None
+_TYPES: Mapping[str, Any] = {
+    "time": Timestamp,
+    "symbol": str,
+    "text": str,
+    "long": int,
+    "byte": int,
+    "short": int,
+    "double": float,
+    "doubles": list[float],
+    "flag": bool,
+    "decimal": Annotated[str, Field(pattern=r"^-?[0-9]+\.[0-9]{18}$")],
+}
+_HEADERS = {
+    "Tapehouse-Segments": {
+        "description": "The segments as JSON; with rows and ms where the answer is short enough to be complete before "
+        "it is sent. Omitted where longer than 8 KiB.",
+        "schema": {"type": "string"},
+    },
+    "Server-Timing": {"description": "Milliseconds: plan, first rows.", "schema": {"type": "string"}},
+    "ETag": {
+        "description": "Present where rows of the span cannot change without a new tag.",
+        "schema": {"type": "string"},
+    },
+}
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+def _drop_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class _Partial(_Document):
+    """A document whose fields with a default may be absent, which does not make them nullable."""
+
+    model_config = ConfigDict(json_schema_extra=_drop_defaults)
+
+
+class Segment(_Partial):
+    """Which store served which span."""
+
+    store: str
+    start: str
+    end: str
+    why: str
+    rows: int = 0
+    ms: float = 0.0
+    quality: list[str] = Field(default_factory=list)
+
+
+class Page(_Document, Generic[_Row]):
+    """One page of rows."""
+
+    rows: list[_Row]
+    next: Annotated[str | None, Field(description="The cursor of the next page.")]
+    segments: list[Segment]
+
+
+class Table(_Document, Generic[_Row]):
+    """All rows."""
+
+    rows: list[_Row]
+
+
+class LastPrice(_Document):
+    """The last trade of a symbol."""
+
+    venue: str
+    symbol: str
+    ts_event: Timestamp
+    ts_recv: Timestamp
+    seq: int
+    price: float
+    size: float
+
+
+class Ranking(_Document):
+    """The measures of a symbol over a rolling window."""
+
+    venue: str
+    symbol: str
+    change: Number
+    volatility: Number
+    turnover: Number
+
+
+class CatalogEntry(_Document):
+    """What is stored of a symbol."""
+
+    kind: str
+    venue: str
+    symbol: str
+    first: Timestamp
+    last: Timestamp
+    rows: int
+
+
+class Book(BaseModel):
+    """An order book as of a time."""
+
+    venue: str
+    symbol: str
+    at: Timestamp
+    seq: int
+    ts_event: Timestamp
+    bids: Annotated[list[tuple[float, float]], Field(description="Price and size, the best first.")]
+    asks: Annotated[list[tuple[float, float]], Field(description="Price and size, the best first.")]
+    snapshot: Annotated[Timestamp, Field(description="The snapshot from which the book was built.")]
+    broken: Annotated[bool, Field(description="Whether updates after the snapshot are missing.")]
+
+
+class PlannedSegment(BaseModel):
+    """Which store would be asked for which span, and how."""
+
+    store: str
+    start: str
+    end: str
+    why: str
+    statement: str
+    rows: int | None
+    bytes: int | None
+    quality: list[str]
+
+
+class Explanation(BaseModel):
+    """How a query would be answered."""
+
+    query: dict[str, Any]
+    segments: list[PlannedSegment]
+
+
+class ProblemDocument(BaseModel):
+    """What went wrong (RFC 9457), and in `remedy` what to do."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    remedy: str
+    fields: dict[str, str]
+
+
+def page_of(kind: str) -> type[BaseModel]:
+    """A page of rows of a kind, each with the requested columns."""
+    fields: dict[str, Any] = {
+        column.name: (_type_of(column, kind), Field(default=None)) for column in KINDS[kind].answer_columns
+    }
+    row = create_model(f"{kind.title().replace('_', '')}Row", __base__=_Partial, **fields)
+    page: type[BaseModel] = Page[row]
+    return page
+
+
+def responses(
+    model: object, formats: Sequence[str], problems: Iterable[ProblemType], *, streamed: bool = False
+) -> dict[int | str, dict[str, Any]]:
+    """An endpoint's `responses` for FastAPI: the model as JSON, the other formats, and the problems by status."""
+    content: dict[str, Any] = {MEDIA[name]: {} for name in formats}
+    documented: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The answer.", "model": model, "content": content}
+    }
+    if streamed:
+        documented[200]["headers"] = _HEADERS
+        documented[304] = {"description": "What If-None-Match names is still the answer."}
+    titles: dict[int, list[str]] = {}
+    for problem in problems:
+        titles.setdefault(problem.status, []).append(f"{problem.title}.")
+    for status, sentences in titles.items():
+        documented[status] = {
+            "description": " ".join(sentences),
+            "content": {PROBLEM_MEDIA: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+    return documented
+
+
+def _type_of(column: Column, kind: str) -> Any:
+    # A flat bar of an empty interval has no first or last seq.
+    nullable = column.nullable or (kind == "bars" and column.name.startswith("seq_"))
+    return _TYPES[column.type] | None if nullable else _TYPES[column.type]

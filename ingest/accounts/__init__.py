@@ -1,0 +1,1 @@
+"""Account trades by request: the format of requests and the role that serves them."""

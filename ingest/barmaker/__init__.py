@@ -1,0 +1,1 @@
+"""The bar maker: bars of all intervals from the stream, equal to what the store has."""

@@ -1,1 +1,0 @@
-"""Feeds: one file a source."""

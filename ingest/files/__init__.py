@@ -1,0 +1,1 @@
+"""Files of ticks: formats, columns and times, read as batches of the model."""

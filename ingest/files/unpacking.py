@@ -1,0 +1,19 @@
+"""How much a packed file may hold: so much that files of ticks never come near, and no more than a disk can take."""
+
+from __future__ import annotations
+
+ALWAYS_BYTES = 2**30
+"""What any packed file may hold."""
+MOST_TIMES_LARGER = 200
+"""Files of ticks are 3 to 30 times larger unpacked."""
+TOO_LARGE_REMEDY = "If it is a file of ticks, unpack it yourself, and ingest what it holds."
+
+
+def most_unpacked(packed: int) -> int:
+    """The most bytes that may come of so many packed ones."""
+    return max(ALWAYS_BYTES, MOST_TIMES_LARGER * packed)
+
+
+def too_large(packed: int) -> str:
+    """What is wrong with a file of so many bytes that holds more."""
+    return f"expected at most {most_unpacked(packed):,} bytes unpacked of {packed:,} packed ones, was more"

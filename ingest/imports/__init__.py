@@ -1,0 +1,1 @@
+"""Imports: the feeds of files and captures, and the retry of quarantined rows."""

@@ -1,0 +1,1 @@
+"""Replay: recordings served in the protocol of their venue, with injected faults on request."""

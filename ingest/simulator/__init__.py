@@ -1,0 +1,1 @@
+"""The simulated venue: instruments, a timeline, trades, and their feed."""

@@ -1,0 +1,1 @@
+"""Live venues: contract, connections, parsers, continuity, healing and books. One folder a venue."""

@@ -1,0 +1,1 @@
+"""The writer: from the stream into QuestDB."""

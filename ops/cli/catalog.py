@@ -1,0 +1,25 @@
+"""tapehouse catalog: what is stored, as a table or CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ops.cli import options
+
+
+@click.command()
+@click.argument("kind", default="")
+@options.venue
+@options.home
+def command(kind: str, venue: str | None, home: Path | None) -> None:
+    """List the stored series: kind, venue, symbol, first and last time, rows. KIND: only trades, quotes or depth.
+
+    For trades the times are exact only to the day.
+    """
+    from ops.export.outfile import write_frame
+    from tapehouse.client.address import connected
+
+    with connected(None, home) as db:
+        write_frame(db.catalog(kind or None, venue=venue))

@@ -1,0 +1,34 @@
+"""tapehouse features: features of bars, as a table or CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ops.cli import options
+
+
+@click.command()
+@click.argument("symbol")
+@click.argument("interval")
+@click.option("--start", help="Start, inclusive, as for query.")
+@click.option("--end", help="End, exclusive  [default: up to the newest bar]")
+@click.option("--last", type=int, help="Only the last N bars; --start is optional then.")
+@options.venue
+@options.home
+def command(
+    symbol: str,
+    interval: str,
+    start: str | None,
+    end: str | None,
+    last: int | None,
+    venue: str | None,
+    home: Path | None,
+) -> None:
+    """Show the features of the bars of SYMBOL, such as 1m: a row a bar."""
+    from ops.export.outfile import write_frame
+    from tapehouse.client.address import connected
+
+    with connected(None, home) as db:
+        write_frame(db.features(symbol, interval, start, end, venue=venue, last=last))

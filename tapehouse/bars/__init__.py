@@ -1,0 +1,1 @@
+"""Bars: the kernel that makes them from ticks, rings of the newest bars, bars of whole series, and rankings."""

@@ -1,0 +1,1 @@
+"""Features of bars: indicators and candlestick patterns, by one function for live and historical bars."""

@@ -1,0 +1,1 @@
+"""Clients of QuestDB and ClickHouse, and the migrations of their schemas."""

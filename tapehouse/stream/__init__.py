@@ -1,0 +1,1 @@
+"""The stream: the connection to NATS, the messages on it, leases, and the progress of its readers."""
