@@ -24,6 +24,7 @@ from tapehouse.errors import ProofError
 from tapehouse.model import KINDS, TICKS, TRADES, Kind
 from tapehouse.settings import QuestDB
 from tapehouse.stores.questdb import QuestReader, as_owner
+from tapehouse.stores.questdb_refresh import refresh_bar_views
 from tapehouse.stores.questdb_watch import answered_within
 
 VIEWS = ("bars_1m", "bars_1d")
@@ -147,6 +148,9 @@ class Retention:
         expiring = days_to_expire(days, kind.name, first, today())
         if not expiring or not await self._copies_are_sound(expiring, report):
             return
+        if kind is TRADES:
+            # Of trades that are gone no bar can be made any more.
+            await asyncio.to_thread(refresh_bar_views, self._mirror.settings.questdb)
         await self._mirror.lease.hold()
         for table in (kind.name, *_VIEWS_EXPIRED_WITH.get(kind.name, ())):
             await asyncio.to_thread(expire_partitions, self._mirror.settings.questdb, table, first, today())

@@ -14,10 +14,11 @@ import pyarrow as pa
 from gateway import arrow
 from gateway.query import Query, RowKey
 from gateway.stores.contract import DaySize, Page, always_hot_from, symbols_frame
-from tapehouse.clock import INTERVALS, MAX_TS, Interval, now_ns, parse_ns
+from tapehouse.clock import INTERVALS, MAX_TS, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import QuestDB
-from tapehouse.stores.questdb import QuestReader, bar_aggregates, bar_source, is_one_of
+from tapehouse.stores.questdb import QuestReader, is_one_of
+from tapehouse.stores.questdb_bars import bars_statement, read_refreshed_views
 from tapehouse.stores.questdb_export import QuestExport, render_statement
 
 _TIMEOUT_S = 30.0
@@ -83,10 +84,10 @@ class QuestDBStore:
             most *= 2
 
     def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
-        """Bars sampled from the smallest view that has the interval's bars."""
+        """Bars of the smallest view that has the interval's bars, of the trades where it is not refreshed."""
         assert query.interval is not None
         interval, wanted = INTERVALS[query.interval], arrow.schema(BARS.name, BARS.names)
-        statement, bound = _bars_statement(query, interval, start_ns, end_ns)
+        statement, bound = self._bars_statement(query, start_ns, end_ns)
         if (end_ns - start_ns) // interval.length * len(query.symbols) <= _MAX_WIRE_BARS:
             constants = query.constant_columns
             rest = ", ".join(name for name in BARS.names[1:] if name not in constants)
@@ -110,15 +111,17 @@ class QuestDBStore:
     def last_bar_time(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
         """A time, ns, within a symbol's last bar in the span; None if there is none."""
         assert query.interval is not None
-        table = bar_source(query.interval)
-        time, _ = bar_aggregates(table)
-        counted = f"(flags & {int(NO_BAR)}) = 0 AND " if table == TRADES.name else ""
-        found = self._fetch(
-            f"SELECT cast({time} AS long) FROM (SELECT {time} FROM {table} WHERE {counted}venue = %s "
-            f"AND symbol = %s AND {_TIME_FILTER.format(time=time)} ORDER BY {time} DESC LIMIT 1)",
-            [query.venue, symbol, start_ns, end_ns],
-        )
-        return int(found[0][0]) if found else None
+        with self._reader() as reader:
+            views = read_refreshed_views(reader, query.interval)
+            for piece in reversed(views.pieces(query.interval, start_ns, end_ns)):
+                found = reader.fetch(
+                    f"SELECT cast({piece.time} AS long) FROM (SELECT {piece.time} FROM {piece.source} "
+                    f"WHERE venue = %s AND symbol = %s AND {piece.condition} ORDER BY {piece.time} DESC LIMIT 1)",
+                    [query.venue, symbol, piece.start_ns, piece.end_ns],
+                )
+                if found:
+                    return int(found[0][0])
+        return None
 
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
         """Each symbol's last trade that counts in bars; of several at its time the one with the highest seq."""
@@ -146,22 +149,32 @@ class QuestDBStore:
         return pa.Table.from_batches([arrow.batch_from_frame(last, wanted)])
 
     def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """The series in a span; trades are counted from `bars_1d`, without those that count in no bar."""
-        source, time, rows = (kind.name, kind.time, "count()")
-        if kind is TRADES:
-            source, time, rows = ("bars_1d", "ts", "sum(trades)")
-        found = self._fetch(
-            f"SELECT venue, symbol, cast(min({time}) AS long), cast(max({time}) AS long), {rows} "
-            f"FROM {source} WHERE {_TIME_FILTER.format(time=time)} ORDER BY venue, symbol",
-            [start_ns, end_ns],
+        """The series in a span; trades are counted from bars, without those that count in no bar."""
+        if kind is not TRADES:
+            return symbols_frame(
+                self._fetch(
+                    f"SELECT venue, symbol, cast(min({kind.time}) AS long), cast(max({kind.time}) AS long), count() "
+                    f"FROM {kind.name} WHERE {_TIME_FILTER.format(time=kind.time)} ORDER BY venue, symbol",
+                    [start_ns, end_ns],
+                )
+            )
+        rows = []
+        with self._reader() as reader:
+            for piece in read_refreshed_views(reader, "1d").pieces("1d", start_ns, end_ns):
+                rows += reader.fetch(
+                    f"SELECT venue, symbol, cast(min({piece.time}) AS long), cast(max({piece.time}) AS long), "
+                    f"{'count()' if piece.is_trades else 'sum(trades)'} FROM {piece.source} WHERE {piece.condition}",
+                    [piece.start_ns, piece.end_ns],
+                )
+        series = symbols_frame(rows).group_by("venue", "symbol")
+        return series.agg(pl.col("first").min(), pl.col("last").max(), pl.col("rows").sum()).sort(
+            "venue", "symbol"
         )
-        return symbols_frame(found)
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """The SQL for a span with its values inlined."""
         if query.kind == "bars":
-            assert query.interval is not None
-            return render_statement(*_bars_statement(query, INTERVALS[query.interval], start_ns, end_ns))
+            return render_statement(*self._bars_statement(query, start_ns, end_ns))
         return render_statement(*self._rows(query, query.fetched_columns, start_ns, end_ns))
 
     def _rows(
@@ -176,6 +189,14 @@ class QuestDBStore:
             f"ORDER BY {kind.time}{' DESC' if descending else ''}",
             [*bound, start_ns, end_ns],
         )
+
+    def _bars_statement(self, query: Query, start_ns: int, end_ns: int) -> tuple[str, Parameters]:
+        assert query.interval is not None
+        with self._reader() as reader:
+            views = read_refreshed_views(reader, query.interval)
+        where, bound = _row_filter(TRADES, query.venue, query.symbols)
+        pieces = views.pieces(query.interval, start_ns, end_ns)
+        return bars_statement(pieces, INTERVALS[query.interval], where, bound)
 
     def _oldest(self, kind: Kind, start_ns: int) -> int | None:
         return None if start_ns >= always_hot_from(now_ns()) else self.oldest_time(kind)
@@ -208,19 +229,3 @@ def _row_filter(kind: Kind, venue: str, symbols: Sequence[str]) -> tuple[str, Pa
     if symbols:
         where, bound = f"{where}{is_one_of('symbol', len(symbols))} AND ", [*bound, *symbols]
     return where, bound
-
-
-def _bars_statement(query: Query, interval: Interval, start_ns: int, end_ns: int) -> tuple[str, Parameters]:
-    source = bar_source(interval.name)
-    time, made = bar_aggregates(source)
-    where, bound = _row_filter(TRADES, query.venue, query.symbols)
-    where += _TIME_FILTER.format(time=time)
-    if source == f"bars_{interval.name}":
-        columns = ", ".join(BARS.names)
-        statement = f"SELECT {columns} FROM {source} WHERE {where} ORDER BY ts"
-    else:
-        statement = (
-            f"SELECT {time} AS ts, venue, symbol, {made} {where} "
-            f"SAMPLE BY {interval.questdb} ALIGN TO CALENDAR ORDER BY ts"
-        )
-    return statement, [*bound, start_ns, end_ns]

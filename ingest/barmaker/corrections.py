@@ -191,7 +191,7 @@ def apply_batch(bars: BarEngine, frames: FramePublisher, batch: Batch, *, restor
 
 
 async def wait_until_bars_visible(bus: Bus, state: State, store: BarStore, seq: int) -> int:
-    """Wait until queries see all messages up to `seq`, in QuestDB's tables and in its views.
+    """Wait until queries see all messages up to `seq`.
 
     Returns the start of the QuestDB instance, ns. Raises ConnectError when the writers do not get that far.
     """
@@ -206,7 +206,7 @@ async def wait_until_bars_visible(bus: Bus, state: State, store: BarStore, seq: 
                 f"writers: expected them to notice within {_TIMEOUT_S} s that QuestDB was restarted, did not"
             )
         await asyncio.sleep(_POLL_S)
-    await store.run(store.reader.wait_until_visible, {"trades"}, _TIMEOUT_S)
+    await store.run(store.reader.wait_applied, "trades")
     return started_ns
 
 

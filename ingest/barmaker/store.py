@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from tapehouse.bars.engine import StoredBars
 from tapehouse.bars.kernel import merge
 from tapehouse.bars.state import BAR, LATEST, bucket_number, bucket_start, jit
-from tapehouse.clock import INTERVALS, MINUTE, NAMES, SECOND
-from tapehouse.model import NO_BAR
+from tapehouse.clock import DAY, INTERVALS, MAX_TS, MINUTE, NAMES, SECOND
+from tapehouse.model import BARS, NO_BAR
 from tapehouse.settings import QuestDB
-from tapehouse.stores.questdb import QuestReader, bar_aggregates, bar_source, is_one_of
+from tapehouse.stores.questdb import QuestReader, is_one_of
+from tapehouse.stores.questdb_bars import BarPiece, bars_statement, read_refreshed_views
 
 SYMBOLS_PER_QUERY = 200
 """Most symbols in one statement."""
@@ -72,21 +73,25 @@ class BarStore:
         self.reader.close()
 
     def read_venues(self, max_symbols: int) -> dict[str, VenueSymbols]:
-        """By venue its symbols, together at most `max_symbols`: last traded first, on the same day most traded first.
-
-        The views must show all that is applied: `QuestReader.wait_until_visible` before.
-        """
-        found: dict[str, VenueSymbols] = {}
-        days = self.reader.fetch(
-            "SELECT venue, symbol, cast(max(ts) AS long) AS day, max(seq_last), sum(trades) AS traded "
-            "FROM bars_1d ORDER BY day DESC, traded DESC LIMIT %s",
-            [max_symbols],
-        )
-        for name, symbol, day, seq, _ in days:
-            venue = found.setdefault(name, VenueSymbols(day))
+        """By venue its symbols, `max_symbols` in all at most: last traded first, on the same day most traded first."""
+        series: dict[tuple[str, str], tuple[int, int, int]] = {}
+        for piece in read_refreshed_views(self.reader, "1d").pieces("1d", 0, MAX_TS):
+            last_seq, rows = ("seq", "count()") if piece.is_trades else ("seq_last", "sum(trades)")
+            found = self.reader.fetch(
+                f"SELECT venue, symbol, cast(max({piece.time}) AS long) AS last, max({last_seq}), {rows} "
+                f"FROM {piece.source} WHERE {piece.condition}",
+                [piece.start_ns, piece.end_ns],
+            )
+            for name, symbol, last, seq, trades in found:
+                day, before, counted = series.get((name, symbol), (0, 0, 0))
+                series[name, symbol] = max(day, last // DAY * DAY), max(before, seq), counted + trades
+        newest = sorted(series.items(), key=lambda entry: (entry[1][0], entry[1][2]), reverse=True)
+        venues: dict[str, VenueSymbols] = {}
+        for (name, symbol), (day, seq, _) in newest[:max_symbols]:
+            venue = venues.setdefault(name, VenueSymbols(day))
             if day >= self._ring_start("1M", venue.last_day_ns):
                 venue.last_seqs[symbol] = seq
-        return found
+        return venues
 
     def last_trade_ns(self, venue: str, day_ns: int) -> int:
         """The latest ts_event of a venue's trades since the start of the day `day_ns`; `day_ns` where there is none."""
@@ -94,11 +99,12 @@ class BarStore:
 
     def _max_time(self, time: str, table: str, venue: str, since: int) -> int:
         statement = (
-            f"SELECT cast(max({time}) AS long) FROM {table} "  # noqa: S608
+            f"SELECT cast(max({time}) AS long) FROM {table} "
             f"WHERE venue = %s AND {time} >= cast(%s AS timestamp_ns)"
         )
-        found = self.reader.fetch(statement, [venue, since])[0][0]
-        return since if found is None else int(found)
+        # Of a venue that a table has never had there is no row.
+        found = self.reader.fetch(statement, [venue, since])
+        return since if not found or found[0][0] is None else int(found[0][0])
 
     def read_symbols(self, venue: str, last_seqs: Mapping[str, int], clock_ns: int) -> dict[str, SymbolRead]:
         """Bars of symbols, by symbol, from rows with a seq of at most `last_seqs[symbol]`.
@@ -110,7 +116,8 @@ class BarStore:
         tail = min(self._ring_start("15s", clock_ns), self._ring_start("30s", clock_ns)) // MINUTE * MINUTE
         day = int(INTERVALS["1d"].bucket(np.array(tail)))
         newest_ns = max(tail, int(INTERVALS["15s"].bucket(np.array(clock_ns - _RAW_TICKS_NS))))
-        closed = self._bars("15s", "trades", venue, symbols, tail, newest_ns)
+        views = read_refreshed_views(self.reader, "1d")
+        closed = self._bars("15s", views.pieces("15s", tail, newest_ns), venue, symbols)
         ticks, latest = self._ticks(venue, symbols, seqs, newest_ns)
         above = closed["seq_last"] > seqs[closed["symbol"]]
         if above.any():
@@ -123,19 +130,17 @@ class BarStore:
             closed = closed[~np.isin(closed["symbol"], slower) | (closed["ts"] < since)]
             ticks = np.concatenate([ticks[~np.isin(ticks["symbol"], slower)], rows])
         recent = merge_partial_bars(np.concatenate([closed, ticks]), 0)
-        today = self._bars("1d", "bars_1m", venue, symbols, day, tail)
+        today = self._bars("1d", views.minutes(day, tail), venue, symbols)
         merged = []
         incomplete = _symbols_above(seqs, recent) | _symbols_above(seqs, today)
         for at, interval in enumerate(NAMES):
             parts = [recent]
-            source = bar_source(interval)
-            if source == "bars_1d":
-                parts.append(today)
-            if source != "trades":
-                last = day if source == "bars_1d" else tail
-                since = self._ring_start(interval, clock_ns)
-                parts.append(self._bars(interval, source, venue, symbols, since, last))
-                incomplete |= _symbols_above(seqs, parts[-1])
+            since = self._ring_start(interval, clock_ns)
+            if INTERVALS[interval].length >= DAY:
+                parts += [today, self._bars(interval, views.pieces(interval, since, day), venue, symbols)]
+            elif INTERVALS[interval].length >= MINUTE:
+                parts.append(self._bars(interval, views.pieces(interval, since, tail), venue, symbols))
+            incomplete |= _symbols_above(seqs, parts[-1])
             merged.append(merge_partial_bars(np.concatenate(parts), at))
         stored = _split_by_symbol(merged, len(symbols), latest)
         return {
@@ -154,7 +159,8 @@ class BarStore:
         for times in (1, 8, 64):
             first = max(0, min(day, int(bucket_start(at, bucket_number(at, before_ns) - count * times))))
             first = int(bucket_start(at, bucket_number(at, first)))
-            rows = self._bars(interval, bar_source(interval), venue, [symbol], first, before_ns)
+            views = read_refreshed_views(self.reader, interval)
+            rows = self._bars(interval, views.pieces(interval, first, before_ns), venue, [symbol])
             found = np.empty(len(rows), BAR)
             for name in BAR.names or ():
                 found[name] = rows[name]
@@ -184,19 +190,14 @@ class BarStore:
         return max(0, int(bucket_start(at, bucket_number(at, clock_ns) - self._rings[interval] + 1)))
 
     def _bars(
-        self, interval: str, source: str, venue: str, symbols: Sequence[str], first: int, last: int
+        self, interval: str, pieces: Sequence[BarPiece], venue: str, symbols: Sequence[str]
     ) -> NDArray[Any]:
-        """PIECE [n] of a source's rows with first <= time < last; both are starts of bars or of rows of the source."""
-        if first >= last:
-            return np.empty(0, PARTIAL_BAR)
-        time, made = bar_aggregates(source)
-        named = is_one_of("symbol", len(symbols))
-        statement = (
-            f"SELECT symbol, cast({time} AS long), {made} venue = %s AND {named} "
-            f"AND {time} >= cast(%s AS timestamp_ns) AND {time} < cast(%s AS timestamp_ns) "
-            f"SAMPLE BY {INTERVALS[interval].questdb} ALIGN TO CALENDAR"
+        """PARTIAL_BAR [n]: an interval's bars of the rows in `pieces`."""
+        where = f"venue = %s AND {is_one_of('symbol', len(symbols))} AND "
+        statement, bound = bars_statement(pieces, INTERVALS[interval], where, [venue, *symbols])
+        rows = self.reader.fetch(
+            f"SELECT symbol, cast(ts AS long), {', '.join(BARS.names[3:])} FROM ({statement})", bound
         )
-        rows = self.reader.fetch(statement, [venue, *symbols, first, last])
         places = {symbol: place for place, symbol in enumerate(symbols)}
         return np.array([(places[row[0]], *row[1:], 0) for row in rows], PARTIAL_BAR)
 
@@ -209,7 +210,7 @@ class BarStore:
         """
         named = is_one_of("symbol", len(symbols))
         rows = self.reader.fetch(
-            "SELECT symbol, cast(ts_event AS long), cast(ts_recv AS long), seq, price, size, "  # noqa: S608
+            "SELECT symbol, cast(ts_event AS long), cast(ts_recv AS long), seq, price, size, "
             f"cast(side AS int), cast(flags AS int) FROM trades WHERE venue = %s AND {named} "
             "AND ts_event >= cast(%s AS timestamp_ns)",
             [venue, *symbols, since],

@@ -7,6 +7,7 @@ import asyncio
 import structlog
 from nats.errors import Error as NatsError
 
+from ingest.writer.refresher import BarViewsRefresher
 from ingest.writer.writer import Writer
 from tapehouse.errors import UsageError
 from tapehouse.settings import Settings
@@ -39,6 +40,8 @@ class Writers:
             if self._place is not None and self._place >= known.present.count:
                 raise UsageError(f"writer: expected a number below {known.present.count}, was {self._place}")
             async with asyncio.TaskGroup() as tasks:
+                refresher = BarViewsRefresher(self._settings.questdb, state, self._settings.writer.lease_s)
+                tasks.create_task(refresher.run())
                 while True:
                     for shard in self._assigned_shards(known):
                         if shard not in self._started:

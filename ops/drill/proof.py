@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -10,10 +10,14 @@ import polars as pl
 from ops.drill.source import ExpectedRows
 from tapehouse.clock import INTERVALS, MAX_TS
 from tapehouse.model import BARS, NO_BAR, TRADES
+from tapehouse.settings import QuestDB
 from tapehouse.stores.questdb import QuestReader, frame
+from tapehouse.stores.questdb_bars import bars_statement, read_refreshed_views
+from tapehouse.stores.questdb_refresh import refresh_bar_views
 from tapehouse.tabular import TIME
 
 _VIEWS = {"bars_1m": "1m", "bars_1d": "1d"}
+_COLUMNS = ", ".join("cast(ts AS long)" if name == "ts" else name for name in BARS.names)
 _SUMS = ("volume", "turnover", "buy_volume")
 _SUM_ERROR = 1e-9
 _REFRESH_TIMEOUT_S = 60
@@ -30,7 +34,7 @@ class Verdict:
     doubled: int
     """Stored rows that the source does not have, and duplicates."""
     bars: int
-    """1m and 1d bars that differ from a rebuild."""
+    """1m and 1d bars that differ from a rebuild, as they are read or in the refreshed views."""
 
     @property
     def good(self) -> bool:
@@ -38,14 +42,30 @@ class Verdict:
         return not (self.lost or self.doubled or self.bars)
 
 
-def verify_rows(reader: QuestReader, venue: str, expected: ExpectedRows) -> Verdict:
+def verify_rows(settings: QuestDB, venue: str, expected: ExpectedRows) -> Verdict:
     """Compare all stored rows and bars of a venue with the rows of its source. Blocking.
 
-    Raises ConnectError if QuestDB does not answer or its views are not refreshed in time.
+    Bars as they are read now, and as the views show them once they are refreshed: each must be right. Raises
+    ConnectError if QuestDB does not answer or its views are not refreshed in time.
     """
-    reader.wait_applied(TRADES.name)
-    for view in _VIEWS:
-        reader.wait_refreshed(view, _REFRESH_TIMEOUT_S)
+    with QuestReader(settings) as reader:
+        reader.wait_applied(TRADES.name)
+        found, present = _verify_trades(reader, venue, expected)
+        rebuilt = {interval: rebuild_bars(present, interval) for interval in _VIEWS.values()}
+        as_read = {
+            interval: count_different_bars(_read_bars(reader, interval, venue), rebuilt[interval])
+            for interval in rebuilt
+        }
+        refresh_bar_views(settings, _REFRESH_TIMEOUT_S)
+        bars = sum(
+            max(as_read[interval], count_different_bars(_shown_bars(reader, view, venue), rebuilt[interval]))
+            for view, interval in _VIEWS.items()
+        )
+    return replace(found, bars=bars)
+
+
+def _verify_trades(reader: QuestReader, venue: str, expected: ExpectedRows) -> tuple[Verdict, pl.DataFrame]:
+    """The verdict on the trades alone, and the rows of the source that are stored."""
     rows = pl.concat([expected.certain, expected.possible]).unique(TRADES.key, keep="first")
     stored = _stored_rows(reader, venue, rows)
     lost = _rows_not_in(expected.certain, stored, expected.columns).height
@@ -55,11 +75,7 @@ def verify_rows(reader: QuestReader, venue: str, expected: ExpectedRows) -> Verd
     # Rows of other symbols and of days outside the source's.
     extra += reader.count(TRADES, venue, 0, MAX_TS) - stored.height
     present = rows.join(stored, on=expected.columns, how="semi", nulls_equal=True)
-    bars = sum(
-        count_different_bars(_stored_bars(reader, view, venue), rebuild_bars(present, interval))
-        for view, interval in _VIEWS.items()
-    )
-    return Verdict(expected.certain.height, lost, extra, bars)
+    return Verdict(expected.certain.height, lost, extra, 0), present
 
 
 def rebuild_bars(trades: pl.DataFrame, interval: str) -> pl.DataFrame:
@@ -118,6 +134,11 @@ def _rows_not_in(rows: pl.DataFrame, others: pl.DataFrame, columns: tuple[str, .
     return rows.join(others, on=columns, how="anti", nulls_equal=True)
 
 
-def _stored_bars(reader: QuestReader, view: str, venue: str) -> pl.DataFrame:
-    columns = ", ".join("cast(ts AS long)" if name == "ts" else name for name in BARS.names)
-    return frame(BARS.columns, reader.fetch(f"SELECT {columns} FROM {view} WHERE venue = %s", [venue]))  # noqa: S608
+def _read_bars(reader: QuestReader, interval: str, venue: str) -> pl.DataFrame:
+    pieces = read_refreshed_views(reader, interval).pieces(interval, 0, MAX_TS)
+    statement, bound = bars_statement(pieces, INTERVALS[interval], "venue = %s AND ", [venue])
+    return frame(BARS.columns, reader.fetch(f"SELECT {_COLUMNS} FROM ({statement})", bound))  # noqa: S608
+
+
+def _shown_bars(reader: QuestReader, view: str, venue: str) -> pl.DataFrame:
+    return frame(BARS.columns, reader.fetch(f"SELECT {_COLUMNS} FROM {view} WHERE venue = %s", [venue]))  # noqa: S608

@@ -13,7 +13,6 @@ from ops.drill.platform import DrillPlatform
 from ops.drill.proof import Verdict, verify_rows
 from ops.drill.source import LoadSource
 from tapehouse.errors import TapehouseError
-from tapehouse.stores.questdb import QuestReader
 
 _RUN_TIMEOUT_S = 400
 _MAX_REPEATS = 5
@@ -147,8 +146,7 @@ class Drill:
         return [await asyncio.to_thread(self._compare, source) for source in sources]
 
     def _compare(self, source: LoadSource) -> Verdict:
-        with QuestReader(self._platform.settings.questdb) as reader:
-            return verify_rows(reader, source.venue, source.expected())
+        return verify_rows(self._platform.settings.questdb, source.venue, source.expected())
 
     def _timeout_error(self, what: str) -> TapehouseError:
         return TapehouseError(

@@ -155,6 +155,8 @@ def environment(home: Home, http: int, pg: int) -> dict[str, str]:
         "cairo.sql.copy.export.root": "",
         "cairo.sql.copy.root": "",
         "cairo.writer.data.append.page.size": "1M",
+        # So that wal_transactions() has the times of each transaction (bars are read by them); valid for new tables.
+        "cairo.default.sequencer.part.txn.count": "5000",
         "shared.worker.count": str(max(2, min(4, os.cpu_count() or 2))),
         # By default a worker spins for 7,000 rounds after its last work: at 20 transactions a second all of
         # them spin all the time. Those of the network and of writes nap later: what they wait for comes sooner.

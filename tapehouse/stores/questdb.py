@@ -14,24 +14,12 @@ import psycopg
 from pydantic import SecretStr
 
 from tapehouse.errors import ConnectError, TapehouseError
-from tapehouse.model import ACCOUNT_TRADES, NO_BAR, TRADES, Column, Kind
+from tapehouse.model import ACCOUNT_TRADES, Column, Kind
 from tapehouse.settings import QuestDB
 from tapehouse.stores.questdb_watch import NoAnswerInTimeError, answered_within
 from tapehouse.tabular import TIME
 
 PAGE_ROWS = 50_000
-# Aggregates that make bars of trades, and of shorter bars; the materialized views use the same.
-_OF_TRADES = f"""arg_min(price, seq) AS open, max(price) AS high, min(price) AS low,
-    arg_max(price, seq) AS close, sum(size) AS volume, sum(price * size) AS turnover, count() AS trades,
-    sum(CASE WHEN side = 1 THEN size ELSE 0.0 END) AS buy_volume, min(seq) AS seq_first, max(seq) AS seq_last
-    FROM trades WHERE (flags & {int(NO_BAR)}) = 0 AND"""
-_OF_BARS = """arg_min(open, seq_first) AS open, max(high) AS high, min(low) AS low,
-    arg_max(close, seq_last) AS close, sum(volume) AS volume, sum(turnover) AS turnover,
-    sum(trades) AS trades, sum(buy_volume) AS buy_volume,
-    min(seq_first) AS seq_first, max(seq_last) AS seq_last
-    FROM {view} WHERE"""
-_BAR_VIEWS = ("bars_1m", "bars_1d")
-_BAR_SOURCES = {"15s": "trades", "30s": "trades", "1d": "bars_1d", "1w": "bars_1d", "1M": "bars_1d"}
 _POLARS: dict[str, Any] = {
     "time": pl.Int64,
     "symbol": pl.String,
@@ -200,7 +188,8 @@ class QuestReader:
     def wait_refreshed(self, view: str, timeout_s: float) -> None:
         """Wait until a materialized view includes all rows that are visible in its base table now.
 
-        Raises ConnectError when it does not within `timeout_s`, TapehouseError when the view is invalid.
+        It must have been told to: see `refresh_bar_views`. Raises ConnectError when it does not within `timeout_s`,
+        TapehouseError when the view is invalid.
         """
         deadline = time.monotonic() + timeout_s
         target: int | None = None
@@ -223,16 +212,10 @@ class QuestReader:
             time.sleep(0.01)
         raise ConnectError(f"questdb: expected {view} to be up to date within {timeout_s:g} s, was not")
 
-    def wait_until_visible(self, tables: Collection[str], timeout_s: float = 60) -> None:
-        """Wait until all rows committed to `tables` are visible; for trades, in the bar views too.
-
-        `timeout_s` applies to each bar view. Raises like `wait_refreshed`.
-        """
+    def wait_until_visible(self, tables: Collection[str]) -> None:
+        """Wait until all rows committed to `tables` are visible."""
         for table in sorted(tables):
             self.wait_applied(table)
-        if TRADES.name in tables:
-            for view in _BAR_VIEWS:
-                self.wait_refreshed(view, timeout_s)
 
     def started_ns(self) -> int:
         """When the server was started, ns UTC."""
@@ -279,16 +262,6 @@ def is_one_of(column: str, count: int) -> str:
     if count == 1:
         return f"{column} = %s"
     return f"{column} IN ({', '.join(['%s'] * count)})"
-
-
-def bar_source(interval: str) -> str:
-    """The table or view that bars of an interval are sampled from: trades, bars_1m or bars_1d."""
-    return _BAR_SOURCES.get(interval, "bars_1m")
-
-
-def bar_aggregates(source: str) -> tuple[str, str]:
-    """The time column of a bar source, and the SQL from the aggregates (open to seq_last) up to WHERE."""
-    return ("ts_event", _OF_TRADES) if source == "trades" else ("ts", _OF_BARS.format(view=source))
 
 
 def _selected(column: Column) -> str:

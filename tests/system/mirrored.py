@@ -25,6 +25,7 @@ from tapehouse.model import BARS, Kind
 from tapehouse.settings import Settings, load
 from tapehouse.stores.clickhouse import ClickHouseClient
 from tapehouse.stores.questdb import QuestReader, frame
+from tapehouse.stores.questdb_refresh import refresh_bar_views
 from tapehouse.stream.bus import Bus
 from tests.ports import ANY_FREE_PORT
 from tests.system.up import TAPEHOUSE
@@ -136,8 +137,7 @@ class Mirrored:
 
     def bars(self, day: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The 1-minute bars of a day by QuestDB's view and by ClickHouse's."""
-        with QuestReader(self.settings.questdb) as reader:
-            reader.wait_refreshed("bars_1m", DEADLINE_S)
+        refresh_bar_views(self.settings.questdb, DEADLINE_S)
         start = parse_ns(day)
         return self._hot(BARS, "bars_1m", start, start + DAY), self._cold(BARS, "bars_1m", day)
 

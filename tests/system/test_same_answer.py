@@ -39,7 +39,6 @@ from tests.gateway.queries import drawn
 from tests.reads import whole
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, ago, closed, ticks
-from tests.waiting import DEADLINE_S
 
 VENUE = "SAME"
 SYMBOLS = ("A", "B", "O'Ä🚀")
@@ -223,8 +222,6 @@ class Feed:
         with QuestReader(self._platform.settings.questdb) as reader:
             for kind in TICKS:
                 reader.wait_applied(kind.name)
-            for view in ("bars_1m", "bars_1d"):
-                reader.wait_refreshed(view, DEADLINE_S)
         self._surface.refresh()
 
     def _next(self) -> int:

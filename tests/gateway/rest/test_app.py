@@ -68,8 +68,6 @@ def world(provisioned: Platform, shared_cold: ClickHouse) -> Iterator[World]:
         for one in (hot, *others):
             assert writer.commit([one]) == []
             reader.wait_applied(one.kind.name)
-        for view in ("bars_1m", "bars_1d"):
-            reader.wait_refreshed(view, DEADLINE_S)
     writer.close()
     with gateway(with_cold) as client:
         _until_ready(client)

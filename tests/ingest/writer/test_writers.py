@@ -26,6 +26,7 @@ from tapehouse.errors import PublishError, UsageError
 from tapehouse.model import TRADES
 from tapehouse.settings import Settings
 from tapehouse.stores.questdb import QuestReader
+from tapehouse.stores.questdb_refresh import refresh_bar_views
 from tapehouse.stream import sharding
 from tapehouse.stream.bus import Bus, State
 from tapehouse.stream.floor import floor_key
@@ -286,7 +287,7 @@ async def test_a_simulator_under_way_goes_on_with_every_number(
         bus = await Bus.connect(settings, "admin")
         await wait_until_written(bus, state, 10**12, DEADLINE_S)
         await bus.close()
-    await asyncio.to_thread(reader.wait_until_visible, {"trades"})
+    await asyncio.to_thread(refresh_bar_views, settings.questdb)
     rows = reader.fetch(
         "SELECT symbol, count(), count_distinct(seq), max(seq) FROM trades WHERE venue = 'sim'"
     )

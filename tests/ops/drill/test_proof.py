@@ -15,7 +15,7 @@ from ops.drill.ticks import expected_rows, generate_ticks
 from tapehouse.batch import Batch, ColumnData, Strings
 from tapehouse.clock import DAY
 from tapehouse.model import TRADES
-from tapehouse.stores.questdb import QuestReader
+from tapehouse.settings import QuestDB
 from tests.conftest import Platform
 
 ROWS = 500
@@ -23,9 +23,8 @@ Store = Callable[[pl.DataFrame], None]
 
 
 @pytest.fixture
-def reader(provisioned: Platform) -> Iterator[QuestReader]:
-    with QuestReader(provisioned.settings.questdb) as reader:
-        yield reader
+def questdb(provisioned: Platform) -> QuestDB:
+    return provisioned.settings.questdb
 
 
 @pytest.fixture
@@ -64,59 +63,59 @@ def _all(rows: pl.DataFrame) -> ExpectedRows:
 
 
 def test_rows_and_bars_that_are_the_sources_are_good(
-    reader: QuestReader, store: Store, venue: str, rows: pl.DataFrame
+    questdb: QuestDB, store: Store, venue: str, rows: pl.DataFrame
 ) -> None:
     store(rows)
-    found = verify_rows(reader, venue, _all(rows))
+    found = verify_rows(questdb, venue, _all(rows))
     assert found == Verdict(ROWS, 0, 0, 0)
     assert found.good
 
 
-def test_missing_rows_are_lost(reader: QuestReader, store: Store, venue: str, rows: pl.DataFrame) -> None:
+def test_missing_rows_are_lost(questdb: QuestDB, store: Store, venue: str, rows: pl.DataFrame) -> None:
     store(rows[3:])
-    found = verify_rows(reader, venue, _all(rows))
+    found = verify_rows(questdb, venue, _all(rows))
     # Bars of what is stored: they are right, for what is missing is told already.
     assert found == Verdict(ROWS, 3, 0, 0)
     assert not found.good
 
 
-def test_nothing_stored_is_all_lost(reader: QuestReader, venue: str, rows: pl.DataFrame) -> None:
-    assert verify_rows(reader, venue, _all(rows)) == Verdict(ROWS, ROWS, 0, 0)
+def test_nothing_stored_is_all_lost(questdb: QuestDB, venue: str, rows: pl.DataFrame) -> None:
+    assert verify_rows(questdb, venue, _all(rows)) == Verdict(ROWS, ROWS, 0, 0)
 
 
 def test_a_row_under_another_number_is_doubled_and_its_bars_are_wrong(
-    reader: QuestReader, store: Store, venue: str, rows: pl.DataFrame
+    questdb: QuestDB, store: Store, venue: str, rows: pl.DataFrame
 ) -> None:
     store(rows)
     store(rows[:1].with_columns(seq=pl.col("seq") + 1_000_000_000))
-    assert verify_rows(reader, venue, _all(rows)) == Verdict(ROWS, 0, 1, 2)
+    assert verify_rows(questdb, venue, _all(rows)) == Verdict(ROWS, 0, 1, 2)
 
 
 def test_a_row_with_another_value_is_lost_and_doubled(
-    reader: QuestReader, store: Store, venue: str, rows: pl.DataFrame
+    questdb: QuestDB, store: Store, venue: str, rows: pl.DataFrame
 ) -> None:
     store(rows)
     store(rows[:1].with_columns(exchange=pl.lit("other")))
-    assert verify_rows(reader, venue, _all(rows)) == Verdict(ROWS, 1, 1, 2)
+    assert verify_rows(questdb, venue, _all(rows)) == Verdict(ROWS, 1, 1, 2)
 
 
 @pytest.mark.parametrize(
     "other", [{"symbol": pl.lit("D99")}, {"ts_event": pl.col("ts_event").dt.offset_by("90d")}]
 )
 def test_a_row_of_another_symbol_or_day_is_doubled(
-    reader: QuestReader, store: Store, venue: str, rows: pl.DataFrame, other: dict[str, pl.Expr]
+    questdb: QuestDB, store: Store, venue: str, rows: pl.DataFrame, other: dict[str, pl.Expr]
 ) -> None:
     store(rows)
     store(rows[:1].with_columns(**other))
-    found = verify_rows(reader, venue, _all(rows))
+    found = verify_rows(questdb, venue, _all(rows))
     assert (found.lost, found.doubled) == (0, 1)
 
 
 def test_what_was_under_way_may_be_there_or_not(
-    reader: QuestReader, store: Store, venue: str, rows: pl.DataFrame
+    questdb: QuestDB, store: Store, venue: str, rows: pl.DataFrame
 ) -> None:
     store(rows[:450])
-    assert verify_rows(reader, venue, ExpectedRows(rows[:400], rows[400:])) == Verdict(400, 0, 0, 0)
+    assert verify_rows(questdb, venue, ExpectedRows(rows[:400], rows[400:])) == Verdict(400, 0, 0, 0)
 
 
 def test_bars_may_differ_in_sums_by_a_rounding_and_in_nothing_else(rows: pl.DataFrame) -> None:
