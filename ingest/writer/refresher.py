@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -21,7 +22,7 @@ from tapehouse.stores.questdb_refresh import refresh_bar_views
 from tapehouse.stream.bus import State
 from tapehouse.stream.lease import Lease
 
-_CHECK_S = 2.0
+_CHECK_S = 5.0
 _SETTLE_NS = 2 * SECOND
 """So long after a minute has ended it is refreshed: most of its last trades have come."""
 _PAUSE_S = 5.0
@@ -51,20 +52,27 @@ class BarViewsRefresher:
                 await asyncio.sleep(_PAUSE_S)
 
     async def _keep_refreshed(self) -> None:
-        while True:
-            await asyncio.sleep(_CHECK_S)
-            if await asyncio.to_thread(is_refresh_due, self._settings, now_ns()):
-                began = time.monotonic()
-                await asyncio.to_thread(refresh_bar_views, self._settings, _TIMEOUT_S)
-                await asyncio.sleep(max(_PAUSE_S, _SHARE * (time.monotonic() - began)))
+        # Its thread closes the connection, also when this task is cancelled while a query runs.
+        thread = ThreadPoolExecutor(1, thread_name_prefix="refresher")
+        reader = QuestReader(self._settings, _TIMEOUT_S)
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                await asyncio.sleep(_CHECK_S)
+                if await loop.run_in_executor(thread, is_refresh_due, reader, now_ns()):
+                    began = time.monotonic()
+                    await loop.run_in_executor(thread, refresh_bar_views, self._settings, _TIMEOUT_S)
+                    await asyncio.sleep(max(_PAUSE_S, _SHARE * (time.monotonic() - began)))
+        finally:
+            thread.submit(reader.close)
+            thread.shutdown(wait=False)
 
 
-def is_refresh_due(settings: QuestDB, clock_ns: int) -> bool:
+def is_refresh_due(reader: QuestReader, clock_ns: int) -> bool:
     """Whether the views lack rows of minutes that have closed by the clock. Blocking.
 
     Raises ConnectError, TapehouseError.
     """
-    with QuestReader(settings, _TIMEOUT_S) as reader:
-        views = read_refreshed_views(reader, "1d")
+    views = read_refreshed_views(reader, "1d")
     open_minute = (clock_ns - _SETTLE_NS) // MINUTE * MINUTE
     return views.daily_before_ns < open_minute or any(start < open_minute for start, _ in views.unrefreshed)

@@ -22,6 +22,8 @@ def resume_suspended_tables(settings: QuestDB) -> str:
             found = connection.execute(
                 "SELECT name, errorTag, errorMessage FROM wal_tables() WHERE suspended"
             ).fetchall()
+            if not found:
+                return ""
             views = {name for (name,) in connection.execute("SELECT view_name FROM materialized_views()")}
             for name, _, _ in found:
                 object_type = "MATERIALIZED VIEW" if name in views else "TABLE"

@@ -159,12 +159,14 @@ def environment(home: Home, http: int, pg: int) -> dict[str, str]:
         "cairo.default.sequencer.part.txn.count": "5000",
         "shared.worker.count": str(max(2, min(4, os.cpu_count() or 2))),
         # By default a worker spins for 7,000 rounds after its last work: at 20 transactions a second all of
-        # them spin all the time. Those of the network and of writes nap later: what they wait for comes sooner.
+        # them spin all the time. A nap is 1 ms, a sleep 10 ms. Those of the network and of writes nap later, and no
+        # worker sleeps at 40 transactions a second: what they wait for comes sooner.
         "shared.worker.nap.threshold": "1000",
+        "shared.worker.sleep.threshold": "1200",
         **{
             f"{pool}.worker.{state}.threshold": rounds
             for pool in ("wal.apply", "mat.view.refresh", "view.compiler", "export")
-            for state, rounds in (("yield", "1"), ("nap", "10"))
+            for state, rounds in (("yield", "1"), ("nap", "10"), ("sleep", "60"))
         },
         "telemetry.enabled": "false",
         "telemetry.disable.completely": "true",

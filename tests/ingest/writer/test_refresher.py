@@ -66,17 +66,17 @@ def test_the_open_minute_is_not_refreshed_and_a_closed_one_is_two_seconds_later(
     questdb: QuestDB, commit: Commit
 ) -> None:
     now = now_ns()
-    minute = now // MINUTE * MINUTE
-    assert not is_refresh_due(questdb, now)
-    commit(now)
-    assert not is_refresh_due(questdb, minute + MINUTE - 1)
-    assert not is_refresh_due(questdb, minute + MINUTE + 2 * SECOND - 1)
-    assert is_refresh_due(questdb, minute + MINUTE + 2 * SECOND)
-    refresh_bar_views(questdb)
-    assert not is_refresh_due(questdb, minute + MINUTE + 2 * SECOND)
-    # A row of yesterday.
-    commit(now - DAY)
-    assert is_refresh_due(questdb, now)
+    closed = now // MINUTE * MINUTE + MINUTE
+    with QuestReader(questdb) as reader:
+        assert not is_refresh_due(reader, now)
+        commit(now)
+        assert not is_refresh_due(reader, closed + 2 * SECOND - 1)
+        assert is_refresh_due(reader, closed + 2 * SECOND)
+        refresh_bar_views(questdb)
+        assert not is_refresh_due(reader, closed + 2 * SECOND)
+        # A row of yesterday.
+        commit(now - DAY)
+        assert is_refresh_due(reader, now)
 
 
 async def test_late_rows_are_refreshed_by_one_and_after_it_has_died_by_another(
