@@ -42,6 +42,7 @@ def test_rows_that_lost_their_time_are_counted(provisioned: Platform, venue: str
             f"CREATE TABLE {damaged.name} (ts_event TIMESTAMP_NS) TIMESTAMP(ts_event) PARTITION BY DAY".encode()
         )
         connection.execute(f"INSERT INTO {damaged.name} VALUES (0), (0), (1)".encode())
+        connection.execute(f"SELECT wait_wal_table('{damaged.name}')".encode())
     try:
         assert zeroed_rows(settings, [damaged, GAPS]) == {damaged.name: 2}
     finally:
