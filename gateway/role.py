@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import structlog
 import uvicorn
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from gateway.allocator import limit_heap_growth, return_free_memory
@@ -21,11 +22,11 @@ from gateway.rest.backend import Backend
 from gateway.rest.connection import BoundedConnection
 from gateway.rest.readers import Limits, Readers
 from gateway.surface import QuerySurface
-from tapehouse.clock import DAY, now_ns
+from tapehouse.clock import DAY, now_ns, parse_ns
 from tapehouse.errors import ConnectError, StackError, TapehouseError
 from tapehouse.settings import LOOPBACK, Settings
 from tapehouse.settings import Gateway as GatewaySettings
-from tapehouse.stream.bus import Bus
+from tapehouse.stream.bus import STATE, Bus
 from tapehouse.stream.health import Health
 from tapehouse.stream.mark import ALL_MARKS
 from tapehouse.stream.reads import state_values
@@ -61,7 +62,10 @@ class Gateway:
             backend = Backend(surface, self._prices, readers, lambda: self._readiness)
             app = application(backend, _configured_hosts(self._settings.gateway))
             try:
-                async with asyncio.TaskGroup() as tasks:
+                async with (
+                    self._bus.subscribed(f"$KV.{STATE}.{ALL_MARKS}", partial(note_written, surface)),
+                    asyncio.TaskGroup() as tasks,
+                ):
                     tasks.create_task(self._prices.run())
                     tasks.create_task(self._refresh(surface, url))
                     tasks.create_task(self._track_recent_symbols(surface))
@@ -105,6 +109,12 @@ class Gateway:
             self._health.waiting("; ".join([url, *faults]))
         else:
             self._health.ready(url)
+
+
+async def note_written(surface: QuerySurface, mark: Msg) -> None:
+    """Learn at once of a day that is written to; what is missed while NATS is away, the next refresh reads."""
+    _, kind, day, _ = mark.subject.removeprefix(f"$KV.{STATE}.").split(".")
+    surface.note_written(kind, parse_ns(day))
 
 
 def _recently_traded(surface: QuerySurface) -> list[tuple[str, str]]:

@@ -63,6 +63,10 @@ class QuerySurface:
         """
         self._registry.refresh(marks)
 
+    def note_written(self, kind: str, day_ns: int) -> None:
+        """A writer has opened the mark of a day: what is cached of it is not used until the next refreshes."""
+        self._registry.note_written(kind, day_ns)
+
     def resolve(self, query: Query) -> Query:
         """The query with its venue and symbols; see `gateway.answers.series.SeriesDirectory.resolve`."""
         return self._series.resolve(query)

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
+from gateway import arrow
+from gateway.answers.day_bars import DaySeries
 from gateway.answers.execution import Execution, SegmentProgress
 from gateway.answers.merge import fill_flat, merge_bars
 from gateway.answers.plan import source_span
 from gateway.query import Query
 from tapehouse.clock import DAY, INTERVALS, Interval, now_ns
+from tapehouse.model import BARS
 
 _FIRST_BARS = 2_000
 _MAX_BARS = 200_000
@@ -143,7 +147,74 @@ def _spans_of_days(
 
 
 def _read_span(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBatch:
-    """The bars of a span that starts and ends at bar boundaries."""
+    """The bars of a span that starts and ends at bar boundaries; closed days from memory where they are cached."""
+    interval = _interval(execution)
+    if len(execution.query.symbols) != 1 or DAY % interval.length or end_ns - start_ns > _ASKED_WHOLE:
+        return _read_stores(execution, start_ns, end_ns)
+    parts: list[pa.RecordBatch] = []
+    missing: list[tuple[int, str | None]] = []
+    for day in range(start_ns // DAY * DAY, end_ns, DAY):
+        digest = execution.digest(day)
+        found = _find_cached(execution, day, digest, max(day, start_ns), min(day + DAY, end_ns))
+        if found is None:
+            missing.append((day, digest))
+            continue
+        parts += _read_missing(execution, missing, start_ns, end_ns)
+        parts.append(found)
+        missing = []
+    parts += _read_missing(execution, missing, start_ns, end_ns)
+    return parts[0] if len(parts) == 1 else merge_bars(parts)
+
+
+def _find_cached(
+    execution: Execution, day: int, digest: str | None, start_ns: int, end_ns: int
+) -> pa.RecordBatch | None:
+    """The cached bars of a part of a day. Of a day that is cached in part, the rest is read before."""
+    if digest is None:
+        return None
+    key = _series_of_day(execution, day)
+    found = execution.day_bars.find(key, digest, start_ns, end_ns)
+    if found is None and execution.day_bars.has_part(key, digest):
+        # The second time that bars of the day are asked for: there will be others.
+        whole = execution.for_query(
+            replace(execution.query, start_ns=day, end_ns=day + DAY, fill="none", last=False, limit=None)
+        )
+        execution.day_bars.add(key, digest, day, day + DAY, _read_stores(whole, day, day + DAY))
+        found = execution.day_bars.find(key, digest, start_ns, end_ns)
+    if found is not None:
+        for progress in execution.progress:
+            if progress.start_ns <= start_ns < progress.end_ns:
+                progress.rows += found.num_rows
+                progress.cached += found.num_rows
+    return found
+
+
+def _read_missing(
+    execution: Execution, missing: Sequence[tuple[int, str | None]], start_ns: int, end_ns: int
+) -> list[pa.RecordBatch]:
+    """The bars of adjacent days, cut to [start_ns, end_ns); those of days that have a digest are cached."""
+    if not missing:
+        return []
+    first, last = max(missing[0][0], start_ns), min(missing[-1][0] + DAY, end_ns)
+    found = _read_stores(execution, first, last)
+    times = arrow.times_ns(found, BARS)
+    for day, digest in missing:
+        if digest is not None:
+            begin, end = max(day, first), min(day + DAY, last)
+            low, high = np.searchsorted(times, (begin, end))
+            bars = found.slice(int(low), int(high - low))
+            execution.day_bars.add(_series_of_day(execution, day), digest, begin, end, bars)
+    return [found]
+
+
+def _series_of_day(execution: Execution, day: int) -> DaySeries:
+    query = execution.query
+    assert query.interval is not None
+    return query.venue, query.symbols[0], query.interval, day
+
+
+def _read_stores(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBatch:
+    """The bars of a span that starts and ends at bar boundaries, from the stores that own its days."""
     while True:
         indexes = [
             index

@@ -57,6 +57,8 @@ class Coverage:
     """Whether the day marks have been read."""
     unknown_reason: str = "not read yet"
     """Why the owners are unknown; empty if they are known."""
+    marks: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    """Days with day marks: the marks as text while all of them are closed, else empty."""
 
     def cold_spans(self, kind: str, end_ns: int) -> list[tuple[int, int]]:
         """The spans before `end_ns` that the cold store answers, in order of time.
@@ -88,6 +90,22 @@ class Coverage:
                 return None
             digest.update(f"{day}:{fingerprint};".encode())
         return digest.hexdigest()[:32]
+
+    def digest(self, kind: str, day_ns: int) -> str | None:
+        """A text that changes whenever rows of a closed day do; None if changes cannot be detected.
+
+        `day_ns`: the start of the UTC day. Other than `version`, it needs no proof of the mirror.
+        """
+        if self.unknown_reason or not self.has_marks or day_ns + DAY > self.read_ns:
+            return None
+        known = self.cold.get(kind, {}).get(day_ns)
+        if known is not None:
+            return None if known.fault else f"{known.rows}:{known.fingerprint}"
+        marks = self.marks.get(kind, {}).get(day_ns)
+        if marks is None:
+            # Nobody has ever written a row of it.
+            return None if day_ns in self.hot.get(kind, {}) else ""
+        return marks or None
 
     def quality(self, query: Query, start_ns: int, end_ns: int, *, cold: bool) -> list[str]:
         """Warnings about the rows of a span: open gaps and, for the cold store, damaged days."""
@@ -132,15 +150,19 @@ class CoverageReader:
         day_marks = _marks_by_day(marks or {})
         cold: dict[str, dict[int, ColdDay]] = {}
         proven: dict[str, dict[int, str]] = {}
-        for kind, day in day_marks:
+        closed: dict[str, dict[int, str]] = {}
+        for (kind, day), by_shard in day_marks.items():
             proven.setdefault(kind, {})[day] = ""
+            is_closed = None not in by_shard.values()
+            closed.setdefault(kind, {})[day] = json.dumps(by_shard, sort_keys=True) if is_closed else ""
         for kind, day_s, owner, rows, fingerprint, copied, fault, is_proven in entries:
             day = day_s * 1_000_000_000
             if owner == "cold":
                 cold.setdefault(kind, {})[day] = ColdDay(rows, fingerprint, fault)
             elif is_proven and not fault and day_marks.get((kind, day), {}) == json.loads(copied):
                 proven.setdefault(kind, {})[day] = f"{fingerprint}{copied}"
-        return Coverage(began, hot, cold, proven, oldest_ns, self._gaps(began), marks is not None, "")
+        gaps = self._gaps(began)
+        return Coverage(began, hot, cold, proven, oldest_ns, gaps, marks is not None, "", closed)
 
     def _gaps(self, now: int) -> tuple[OpenGap, ...]:
         query = Query.from_user(GAPS.name, start=0, last=MAX_OPEN_GAPS)

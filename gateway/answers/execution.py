@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from gateway.answers.day_bars import DayBars
 from gateway.answers.plan import STORE_NAMES, Segment, StoreTier, format_end, plan, plan_span
 from gateway.answers.read_ahead import ReadAheadPool
 from gateway.answers.registry import StoreRegistry
@@ -23,6 +24,8 @@ class SegmentProgress:
         self.segment = segment
         self.start_ns, self.end_ns = segment.start_ns, segment.end_ns
         self.rows = 0
+        self.cached = 0
+        """Of the rows, those that were in the gateway's memory."""
         self.seconds = 0.0
 
     def describe(self) -> dict[str, Any]:
@@ -33,6 +36,7 @@ class SegmentProgress:
             "end": format_end(self.end_ns),
             "why": self.segment.why,
             "rows": self.rows,
+            "cached": self.cached,
             "ms": round(self.seconds * 1e3, 3),
             "quality": list(self.segment.quality),
         }
@@ -57,6 +61,15 @@ class Execution:
     def read_ahead(self, tier: StoreTier) -> ReadAheadPool:
         """The threads that read pages of a tier ahead."""
         return self._registry.read_ahead[tier]
+
+    @property
+    def day_bars(self) -> DayBars:
+        """The bars of closed days in memory."""
+        return self._registry.day_bars
+
+    def digest(self, day_ns: int) -> str | None:
+        """The digest of a day of the query's source kind; None if it may change."""
+        return self._registry.digest(self.coverage, self.query.source_kind.name, day_ns)
 
     def for_query(self, query: Query) -> Execution:
         """A new execution of another query over the same stores."""
@@ -97,6 +110,7 @@ class Execution:
             owns = [one for one in self.progress if one.start_ns <= done.start_ns < one.end_ns]
             own = owns[0] if owns else self.progress[-1]
             own.rows += done.rows
+            own.cached += done.cached
             own.seconds += done.seconds
 
     def detect_moved_days(self, oldest_ns: int | None) -> bool:

@@ -67,6 +67,7 @@ class Segment(_Partial):
     end: str
     why: str
     rows: int = 0
+    cached: Annotated[int, Field(description="Of the rows, those that were in the gateway's memory.")] = 0
     ms: float = 0.0
     quality: list[str] = Field(default_factory=list)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +20,22 @@ from tapehouse.clock import INTERVALS, MAX_TS, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import QuestDB
 from tapehouse.stores.questdb import QuestReader, is_one_of
-from tapehouse.stores.questdb_bars import bars_statement, read_refreshed_views
+from tapehouse.stores.questdb_bars import (
+    RefreshedViews,
+    ShownTransactions,
+    bars_statement,
+    is_made_of_days,
+    is_made_of_trades,
+    read_refreshed_since,
+    read_shown,
+)
 from tapehouse.stores.questdb_export import QuestExport, render_statement
 
 _TIMEOUT_S = 30.0
 _TIE_ROWS = 16
+_SHOWN_S = 1.0
+"""So long what the views show is not read again; until then a few more minutes are read from the trades."""
+_NOTHING_SHOWN = ShownTransactions(None, 0)
 _MAX_WIRE_BARS = 2_000
 """Up to this many bars the PostgreSQL wire is faster than a Parquet export."""
 _TIME_FILTER = "{time} >= cast(%s AS timestamp_ns) AND {time} < cast(%s AS timestamp_ns)"
@@ -40,6 +53,8 @@ class QuestDBStore:
         self._export = QuestExport(settings, timeout_s)
         self._idle: deque[QuestReader] = deque()
         """Open connections that no thread is using."""
+        self._shown: dict[bool, tuple[float, ShownTransactions]] = {}
+        """What the views showed, with or without the daily one, and when it was read by the monotonic clock."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -111,8 +126,8 @@ class QuestDBStore:
     def last_bar_time(self, query: Query, symbol: str, start_ns: int, end_ns: int) -> int | None:
         """A time, ns, within a symbol's last bar in the span; None if there is none."""
         assert query.interval is not None
+        views = self._refreshed_views(query.interval)
         with self._reader() as reader:
-            views = read_refreshed_views(reader, query.interval)
             for piece in reversed(views.pieces(query.interval, start_ns, end_ns)):
                 found = reader.fetch(
                     f"SELECT cast({piece.time} AS long) FROM (SELECT {piece.time} FROM {piece.source} "
@@ -159,8 +174,9 @@ class QuestDBStore:
                 )
             )
         rows = []
+        views = self._refreshed_views("1d")
         with self._reader() as reader:
-            for piece in read_refreshed_views(reader, "1d").pieces("1d", start_ns, end_ns):
+            for piece in views.pieces("1d", start_ns, end_ns):
                 rows += reader.fetch(
                     f"SELECT venue, symbol, cast(min({piece.time}) AS long), cast(max({piece.time}) AS long), "
                     f"{'count()' if piece.is_trades else 'sum(trades)'} FROM {piece.source} WHERE {piece.condition}",
@@ -192,11 +208,21 @@ class QuestDBStore:
 
     def _bars_statement(self, query: Query, start_ns: int, end_ns: int) -> tuple[str, Parameters]:
         assert query.interval is not None
-        with self._reader() as reader:
-            views = read_refreshed_views(reader, query.interval)
+        views = self._refreshed_views(query.interval)
         where, bound = _row_filter(TRADES, query.venue, query.symbols)
         pieces = views.pieces(query.interval, start_ns, end_ns)
         return bars_statement(pieces, INTERVALS[query.interval], where, bound)
+
+    def _refreshed_views(self, interval: str) -> RefreshedViews:
+        if is_made_of_trades(interval):
+            return RefreshedViews((), 0)
+        daily = is_made_of_days(interval)
+        with self._reader() as reader:
+            read_at, shown = self._shown.get(daily, (-math.inf, _NOTHING_SHOWN))
+            if read_at + _SHOWN_S < time.monotonic():
+                read_at, shown = time.monotonic(), read_shown(reader, daily=daily)
+                self._shown[daily] = read_at, shown
+            return read_refreshed_since(reader, shown)
 
     def _oldest(self, kind: Kind, start_ns: int) -> int | None:
         return None if start_ns >= always_hot_from(now_ns()) else self.oldest_time(kind)

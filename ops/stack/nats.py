@@ -118,7 +118,7 @@ GRANTS: dict[str, Grant] = {
     ),
     "gateway": Grant(
         publish=("bars.snapshot.*", "bars.features", "health.gateway.>", *_reads("KV_state")),
-        subscribe=("frames.>", "features.>"),
+        subscribe=("frames.>", "features.>", "$KV.state.mark.>"),
     ),
     "accounts": Grant(
         publish=(

@@ -157,6 +157,8 @@ def environment(home: Home, http: int, pg: int) -> dict[str, str]:
         "cairo.writer.data.append.page.size": "1M",
         # So that wal_transactions() has the times of each transaction (bars are read by them); valid for new tables.
         "cairo.default.sequencer.part.txn.count": "5000",
+        # So long they are kept if no view is refreshed: QuestDB then keeps what it needs in another form, unseen by us.
+        "cairo.mat.view.refresh.intervals.update.period": "600000",
         "shared.worker.count": str(max(2, min(4, os.cpu_count() or 2))),
         # By default a worker spins for 7,000 rounds after its last work: at 20 transactions a second all of
         # them spin all the time. A nap is 1 ms, a sleep 10 ms. Those of the network and of writes nap later, and no

@@ -95,23 +95,51 @@ class RefreshedViews:
             yield BarPiece(source, at, end_ns)
 
 
+@dataclass(frozen=True)
+class ShownTransactions:
+    """The transactions that the views show. Still right when it is old: bars of less are then read from the views."""
+
+    minutes: tuple[int, int] | None
+    """The last transaction on trades that `bars_1m` shows, and the last one of then; None where that is unusable."""
+    daily_before_ns: int
+    """As in `RefreshedViews`; 0 where it was not asked for."""
+
+
 def read_refreshed_views(reader: QuestReader, interval: str) -> RefreshedViews:
     """What the views show now, for bars of an interval. Rows committed later may be missing in either.
 
     Raises ConnectError, TapehouseError.
     """
-    source = _SOURCES.get(interval, MINUTE_BARS)
-    if source == TRADES:
+    if is_made_of_trades(interval):
         return RefreshedViews((), 0)
-    shown = _shown_transaction(reader, MINUTE_BARS)
-    daily_before_ns = 0
-    if source == DAILY_BARS:
-        # Read after what bars_1m shows is visible: if that is refreshed in between, bars_1d is found to lack it.
-        latest = _shown_transaction(reader, DAILY_BARS)
-        is_daily = latest is not None and latest[0] >= latest[1]
-        daily_before_ns = MAX_TS if is_daily else _oldest_day(reader)
-    spans = None if shown is None else _unrefreshed(reader, *shown)
-    return RefreshedViews(((_oldest_day(reader), MAX_TS),) if spans is None else spans, daily_before_ns)
+    return read_refreshed_since(reader, read_shown(reader, daily=is_made_of_days(interval)))
+
+
+def is_made_of_trades(interval: str) -> bool:
+    """Whether bars of an interval are always made of trades."""
+    return _SOURCES.get(interval) == TRADES
+
+
+def is_made_of_days(interval: str) -> bool:
+    """Whether bars of an interval are made of daily ones."""
+    return _SOURCES.get(interval) == DAILY_BARS
+
+
+def read_shown(reader: QuestReader, *, daily: bool) -> ShownTransactions:
+    """The transactions that the views show, with `daily` of both. Raises ConnectError, TapehouseError."""
+    minutes = _shown_transaction(reader, MINUTE_BARS)
+    if not daily:
+        return ShownTransactions(minutes, 0)
+    # Read after what bars_1m shows is visible: if that is refreshed in between, bars_1d is found to lack it.
+    latest = _shown_transaction(reader, DAILY_BARS)
+    is_daily = latest is not None and latest[0] >= latest[1]
+    return ShownTransactions(minutes, MAX_TS if is_daily else _oldest_day(reader))
+
+
+def read_refreshed_since(reader: QuestReader, shown: ShownTransactions) -> RefreshedViews:
+    """What the views are known to show, by what they showed before. Raises ConnectError, TapehouseError."""
+    spans = None if shown.minutes is None else _unrefreshed(reader, *shown.minutes)
+    return RefreshedViews(((_oldest_day(reader), MAX_TS),) if spans is None else spans, shown.daily_before_ns)
 
 
 def bars_statement(

@@ -75,4 +75,7 @@ class World(StoreRegistry):
         began = now_ns()
         hot = {kind.name: self.hot.day_sizes(kind) for kind in TICKS}
         cold = {kind: dict(days) for kind, days in self.owned.items()}
-        self.coverage = Coverage(began, hot, cold, {}, oldest, (), True, "")
+        closed = {
+            kind: {day: f"{size.rows} rows" for day, size in sizes.items()} for kind, sizes in hot.items()
+        }
+        self.coverage = Coverage(began, hot, cold, {}, oldest, (), True, "", closed)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from gateway.answers.answer import QueryAnswer
 from gateway.answers.coverage import ColdDay, Coverage
 from gateway.answers.registry import StoreRegistry
 from gateway.query import Query
+from gateway.role import note_written
 from gateway.stores.clickhouse import ClickHouseStore
 from gateway.stores.questdb import QuestDBStore
 from gateway.surface import QuerySurface
@@ -31,7 +33,7 @@ from tapehouse.model import ACCOUNT_TRADES, KINDS, QUOTES, TICKS, TRADES, Kind
 from tapehouse.stores.clickhouse import ClickHouseClient
 from tapehouse.stores.questdb import QuestReader
 from tapehouse.stream import reads
-from tapehouse.stream.bus import Bus
+from tapehouse.stream.bus import STATE, Bus
 from tapehouse.stream.mark import ALL_MARKS
 from tapehouse.tabular import as_frame
 from tests.gateway import oracle
@@ -241,7 +243,10 @@ async def _refreshed(platform: Mirrored, surface: QuerySurface) -> AsyncIterator
     """Who owns which day is read again and again."""
 
     async def refresh() -> None:
-        async with Bus.opened(platform.settings, "gateway") as bus:
+        async with (
+            Bus.opened(platform.settings, "gateway") as bus,
+            bus.subscribed(f"$KV.{STATE}.{ALL_MARKS}", partial(note_written, surface)),
+        ):
             while True:
                 await asyncio.to_thread(surface.refresh, await reads.state_values(bus, ALL_MARKS))
                 await asyncio.sleep(0.3)
