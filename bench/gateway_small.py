@@ -1,72 +1,164 @@
 """390 one-minute bars through the gateway, beside what they need at least.
 
-Peer: a bare keep-alive request to QuestDB for the same bars (the quicker of its PostgreSQL wire with a prepared
-statement and HTTP), and a request to an empty FastAPI endpoint in a process of its own; the sum of their medians.
-All take turns over keep-alive connections, and no span is asked for twice, so that no cache answers.
+First touch (`ratio`): bars of a day and symbol that were never read before. Again (`ratio_again`): spans over two days
+that were read before, each span another one. Peer: a bare keep-alive request to QuestDB for the same bars (the
+quicker of its PostgreSQL wire with a prepared statement and HTTP), and a request to an empty FastAPI endpoint in a
+process of its own; the sum of their medians. All take turns over keep-alive connections.
 """
 
 from __future__ import annotations
 
 import base64
 import http.client
+import json
 import multiprocessing
 import random
 import socket
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import numpy as np
+import polars as pl
 import uvicorn
 from fastapi import FastAPI
 
-from bench.stand import SPY, Stand, ingested, stand
-from tapehouse.clock import MINUTE, iso, parse_ns
+from bench.stand import Stand, stand, tapehouse
+from tapehouse.clock import DAY, MINUTE, SECOND, iso, parse_ns
 from tapehouse.stores.questdb import connect
 from tapehouse.stores.questdb_refresh import refresh_bar_views
 
-_TURNS = 1_000
+_SYMBOLS, _DAYS, _BARS = 200, 5, 390
+_FIRST = parse_ns("2024-03-04T13:30:00Z")
 _WARM_UP = 50
-_BARS = 390
-_DAYS = ("2013-10-07", "2013-10-08", "2013-10-09", "2013-10-10", "2013-10-11")
+_AGAIN = 10_000
+_CACHED_WITHIN_S = 60
 _COLUMNS = (
     "ts, venue, symbol, open, high, low, close, volume, turnover, trades, buy_volume, seq_first, seq_last"
 )
+Way = Callable[[str, int, int], None]
 
 
 def measure() -> dict[str, Any]:
-    """Milliseconds, medians, of each format of the gateway and of the bare requests; the ratio is of JSON."""
+    """Milliseconds, medians, of each way; the ratios are of JSON."""
     with stand() as platform, empty_endpoint() as empty:
-        ingested(platform, SPY, "SPY")
-        refresh_bar_views(platform.settings.questdb)
-        ways = _ways(platform, empty)
-        took: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(-_WARM_UP, _TURNS):
-            day = parse_ns(_DAYS[turn % len(_DAYS)] + "T13:30:00Z")
-            # Of the same bars, but never the same request.
-            start = day - turn % 7_919 - 1
-            # The server asked last answers the next request sooner than one that has been idle.
-            order = random.Random(turn).sample(list(ways.items()), len(ways))
-            for name, way in order:
-                began = time.perf_counter()
-                way(start, start + _BARS * MINUTE)
-                if turn >= 0:
-                    took[name].append(time.perf_counter() - began)
-    median = {name: 1e3 * statistics.median(each) for name, each in took.items()}
-    floor = min(median["questdb_pg"], median["questdb_http"]) + median["empty_fastapi"]
+        _store_trades(platform)
+        as_json, as_arrow = _gateway(platform, "json"), _gateway(platform, "arrow")
+        peers = _peers(platform, empty)
+        _wait_until_cached(platform)
+        series = [(f"S{number}", day) for number in range(1, _SYMBOLS) for day in range(_DAYS)]
+        random.Random(1).shuffle(series)
+        half = len(series) // 2
+        first = _Turns()
+        for turn, (of_json, of_arrow) in enumerate(zip(series[:half], series[half:], strict=False)):
+            first.take(
+                turn >= _WARM_UP,
+                {"json": (as_json, *_session(*of_json)), "arrow": (as_arrow, *_session(*of_arrow))}
+                | {name: (way, *_session(*of_json)) for name, way in peers.items()},
+            )
+        for number in range(1, _SYMBOLS):
+            as_json(f"S{number}", _FIRST // DAY * DAY, (_FIRST // DAY + _DAYS) * DAY)
+        again = _Turns()
+        chance = random.Random(2)
+        spans = chance.sample(range((_SYMBOLS - 1) * (_DAYS - 1) * _BARS), _AGAIN)
+        for turn, span in enumerate(spans):
+            symbol, rest = divmod(span, (_DAYS - 1) * _BARS)
+            day, minute = divmod(rest, _BARS)
+            start = _FIRST + day * DAY + minute * MINUTE
+            asked = (f"S{symbol + 1}", start, start + DAY)
+            ways = {"json": as_json, **peers}
+            again.take(turn >= _WARM_UP, {name: (way, *asked) for name, way in ways.items()})
     return {
-        "ms": {name: round(each, 3) for name, each in median.items()},
-        "peer": round(floor, 3),
-        "ratio": round(median["json"] / floor, 3),
-        "ratio_arrow": round(median["arrow"] / floor, 3),
+        "ms": first.medians(),
+        "peer": round(first.floor(), 3),
+        "ratio": round(first.median("json") / first.floor(), 3),
+        "ratio_arrow": round(first.median("arrow") / first.floor(), 3),
+        "again_ms": again.medians(),
+        "peer_again": round(again.floor(), 3),
+        "ratio_again": round(again.median("json") / again.floor(), 3),
     }
 
 
-def _ways(platform: Stand, empty: int) -> dict[str, Callable[[int, int], None]]:
+class _Turns:
+    """The times that each way took, turn by turn."""
+
+    def __init__(self) -> None:
+        self._took: dict[str, list[float]] = {}
+
+    def take(self, counted: bool, ways: dict[str, tuple[Way, str, int, int]]) -> None:
+        """One turn: all ways, by chance in any order."""
+        # The server asked last answers the next request sooner than one that has been idle.
+        for name, (way, *asked) in random.sample(list(ways.items()), len(ways)):
+            began = time.perf_counter()
+            way(*asked)
+            if counted:
+                self._took.setdefault(name, []).append(time.perf_counter() - began)
+
+    def median(self, name: str) -> float:
+        """Milliseconds."""
+        return 1e3 * statistics.median(self._took[name])
+
+    def medians(self) -> dict[str, float]:
+        """Milliseconds by way."""
+        return {name: round(self.median(name), 3) for name in self._took}
+
+    def floor(self) -> float:
+        """What is needed at least, ms."""
+        return min(self.median("questdb_pg"), self.median("questdb_http")) + self.median("empty_fastapi")
+
+
+def _store_trades(platform: Stand) -> None:
+    """A trade a minute and symbol, in 390 minutes of each day."""
+    minutes = _FIRST + np.arange(_DAYS)[:, None] * DAY + np.arange(_BARS) * MINUTE + SECOND
+    times = np.repeat(minutes.ravel(), _SYMBOLS)
+    numbers = np.arange(len(times))
+    frame = pl.DataFrame({"ts": times, "symbol": numbers % _SYMBOLS, "price": 100 + numbers % 997 / 100})
+    frame = frame.with_columns(
+        symbol=pl.concat_str(pl.lit("S"), pl.col("symbol").cast(pl.String)), size=pl.lit(1.5)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "trades.parquet"
+        frame.write_parquet(file)
+        tapehouse(platform, "ingest", str(file), "--venue", "bench")
+    refresh_bar_views(platform.settings.questdb)
+
+
+def _session(symbol: str, day: int) -> tuple[str, int, int]:
+    start = _FIRST + day * DAY
+    return symbol, start, start + _BARS * MINUTE
+
+
+def _wait_until_cached(platform: Stand) -> None:
+    """Wait until bars of the days are cached, whose marks are closed then: of a symbol that is not measured."""
+    _, start, end = _session("S0", 0)
+    asked = {"venue": "bench", "symbol": "S0", "interval": "1m", "start": iso(start), "end": iso(end)}
+    path = "/v1/bars?" + urlencode({**asked, "format": "json"})
     gateway = http.client.HTTPConnection("127.0.0.1", platform.gateway_port())
+    deadline = time.monotonic() + _CACHED_WITHIN_S
+    while not json.loads(_got(gateway, path))["segments"][0]["cached"]:
+        if time.monotonic() > deadline:
+            sys.exit(f"bench: expected closed days to be cached within {_CACHED_WITHIN_S} s, were not")
+        time.sleep(0.5)
+
+
+def _gateway(platform: Stand, format_name: str) -> Way:
+    gateway = http.client.HTTPConnection("127.0.0.1", platform.gateway_port())
+
+    def way(symbol: str, start: int, end: int) -> None:
+        asked = {"venue": "bench", "symbol": symbol, "interval": "1m", "start": iso(start), "end": iso(end)}
+        body = _got(gateway, "/v1/bars?" + urlencode({**asked, "format": format_name}))
+        assert len(body) > 20_000, body[:500]
+
+    return way
+
+
+def _peers(platform: Stand, empty: int) -> dict[str, Way]:
     nothing = http.client.HTTPConnection("127.0.0.1", empty)
     quest = platform.settings.questdb
     hot = http.client.HTTPConnection(quest.host, quest.http_port)
@@ -74,39 +166,24 @@ def _ways(platform: Stand, empty: int) -> dict[str, Callable[[int, int], None]]:
     login = {"Authorization": "Basic " + base64.b64encode(account.encode()).decode()}
     wire = connect(quest, quest.reader, quest.reader_password).cursor(binary=True)
 
-    def ours(format_name: str) -> Callable[[int, int], None]:
-        def way(start: int, end: int) -> None:
-            asked = {"venue": "CTA", "symbol": "SPY", "interval": "1m", "start": iso(start), "end": iso(end)}
-            body = _got(gateway, "/v1/bars?" + urlencode({**asked, "format": format_name}))
-            assert len(body) > 20_000, body[:500]
-
-        return way
-
-    def over_http(start: int, end: int) -> None:
+    def over_http(symbol: str, start: int, end: int) -> None:
         where = (
-            f"venue = 'CTA' AND symbol = 'SPY' AND ts >= cast({start} AS timestamp_ns) "
+            f"venue = 'bench' AND symbol = '{symbol}' AND ts >= cast({start} AS timestamp_ns) "
             f"AND ts < cast({end} AS timestamp_ns)"
         )
         _got(hot, "/exec?" + urlencode({"query": f"SELECT {_COLUMNS} FROM bars_1m WHERE {where}"}), login)
 
-    def over_pg(start: int, end: int) -> None:
+    def over_pg(symbol: str, start: int, end: int) -> None:
         statement = (
             f"SELECT {_COLUMNS} FROM bars_1m WHERE venue = %s AND symbol = %s "
             "AND ts >= cast(%s AS timestamp_ns) AND ts < cast(%s AS timestamp_ns)"
         )
-        assert len(wire.execute(statement, ["CTA", "SPY", start, end]).fetchall()) == _BARS
+        assert len(wire.execute(statement, ["bench", symbol, start, end]).fetchall()) == _BARS
 
-    return {
-        "json": ours("json"),
-        "arrow": ours("arrow"),
-        "questdb_http": over_http,
-        "questdb_pg": over_pg,
-        "empty_fastapi": lambda start, end: _none(_got(nothing, "/")),
-    }
+    def empty_fastapi(symbol: str, start: int, end: int) -> None:
+        assert _got(nothing, "/") == b"{}"
 
-
-def _none(body: bytes) -> None:
-    assert body == b"{}"
+    return {"questdb_http": over_http, "questdb_pg": over_pg, "empty_fastapi": empty_fastapi}
 
 
 def _got(connection: http.client.HTTPConnection, path: str, headers: dict[str, str] | None = None) -> bytes:
@@ -141,5 +218,7 @@ def _serve(listener: socket.socket) -> None:
         return {}
 
     uvicorn.Server(
-        uvicorn.Config(app, loop="uvloop", http="httptools", access_log=False, log_level="error")
+        uvicorn.Config(
+            app, loop="uvloop", http="httptools", access_log=False, log_level="error", timeout_keep_alive=75
+        )
     ).run(sockets=[listener])
