@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from tapehouse.clock import INTERVALS, MAX_TS, interval_named, iso, now_ns
+from tapehouse.clock import INTERVALS, MAX_TS, is_interval, iso, now_ns, parse_interval
 from tapehouse.errors import UsageError
 from tapehouse.model import KINDS, NAME_MAX, SEQ_MAX, TRADES, Kind
 from tapehouse.query_times import Time, query_ns
@@ -34,6 +34,7 @@ class Query:
 
     For bars the time is the bar's start; every bar is complete, even if it ends after `end_ns`.
 
+    interval: one that `tapehouse.clock.parse_interval` takes.
     symbols: the symbols' names. For account trades the account ids as text, with an empty venue. For gaps an empty
         venue or no symbols mean all of them.
     columns: columns of the kind in any order; the answer has them in the model's order. Empty means all.
@@ -153,6 +154,14 @@ class Query:
         return tuple(name for name in self.read_columns if name not in constants)
 
     @property
+    def stored(self) -> Query:
+        """The query as the stores take it: of bars of a custom interval, that for the bars they are merged from."""
+        if self.interval is None:
+            return self
+        part = parse_interval(self.interval).part
+        return self if part == self.interval else replace(self, interval=part)
+
+    @property
     def accounts(self) -> tuple[int, ...]:
         """The account ids of a query for account trades."""
         return tuple(map(_parse_account_id, self.symbols))
@@ -202,12 +211,12 @@ class Query:
             raise UsageError(f"open: only bars can be open, was false for {self.kind}")
 
     def _check_interval(self, name: str) -> None:
-        if name not in INTERVALS and any(symbol in INTERVALS for symbol in self.symbols):
+        if not is_interval(name) and any(is_interval(symbol) for symbol in self.symbols):
             raise UsageError(
                 f"interval: expected one of {' '.join(INTERVALS)}, was {name!r}",
                 remedy=f"The symbol comes before the interval: were {' '.join(self.symbols)} and {name} swapped?",
             )
-        interval_named(name)
+        parse_interval(name)
 
     def _check_rows(self) -> None:
         names = KINDS[self.kind].answer_names

@@ -103,7 +103,7 @@ class QuerySurface:
                     "start": iso(segment.start_ns),
                     "end": format_end(segment.end_ns),
                     "why": segment.why,
-                    "statement": store.statement(query, segment.start_ns, segment.end_ns),
+                    "statement": store.statement(query.stored, segment.start_ns, segment.end_ns),
                     "rows": rows,
                     "bytes": size,
                     "quality": list(segment.quality),
@@ -182,6 +182,8 @@ def _describe(query: Query) -> dict[str, Any]:
     }
     if query.kind == "bars":
         document |= {"interval": query.interval, "fill": query.fill, "open": query.open}
+        if query.stored.interval != query.interval:
+            document["merged_from"] = query.stored.interval
     if query.limit is not None:
         document["last" if query.last else "limit"] = query.limit
     if query.flags:

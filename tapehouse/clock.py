@@ -1,6 +1,8 @@
 """Times as nanoseconds since 1970 in UTC, and the intervals of bars.
 
-`INTERVALS` defines all intervals. Weeks start on Monday, 4h bars are aligned to 00:00 UTC, months start on the 1st.
+`INTERVALS` defines the standard intervals, which are kept live and in the stores' views. Weeks start on Monday, 4h bars
+are aligned to 00:00 UTC, months start on the 1st. `parse_interval` also has custom ones, such as 7m: their bars are
+merged from those of a standard interval when they are queried.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +48,7 @@ class Interval:
 
     name: str
     questdb: str
-    """The unit for QuestDB's SAMPLE BY ... ALIGN TO CALENDAR."""
+    """The unit for QuestDB's SAMPLE BY ... ALIGN TO CALENDAR; empty for a custom interval, which it does not align."""
     bucket: Callable[[Nanos], Nanos]
     """Times -> starts (inclusive) of their bars; int64 ns of the same shape."""
     following: Callable[[Nanos], Nanos]
@@ -54,6 +57,8 @@ class Interval:
     """ns; for months that of the shortest month."""
     origin: int | None
     """A bar start; all others differ from it by multiples of `length`. None for calendar months."""
+    part: str
+    """The standard interval whose bars are merged to one of this interval; of a standard interval its own name."""
 
     def start_of(self, ts: int) -> int:
         """The start of the bar that contains `ts`."""
@@ -65,11 +70,12 @@ class Interval:
         return int(self.following(self.start_of(ts)))  # type: ignore[arg-type]
 
 
-def _fixed(name: str, length: int, origin: int = 0) -> Interval:
+def _fixed(name: str, length: int, origin: int = 0, part: str = "") -> Interval:
     def bucket(ts: Nanos) -> Nanos:
         return (ts - origin) // length * length + origin
 
-    return Interval(name, name, bucket, lambda ts: ts + length, length, origin)
+    unit = "" if part else name
+    return Interval(name, unit, bucket, lambda ts: ts + length, length, origin, part or name)
 
 
 def _month_start(ts: Nanos) -> Nanos:
@@ -96,21 +102,65 @@ INTERVALS: dict[str, Interval] = {
         _fixed("4h", 4 * HOUR),
         _fixed("1d", DAY),
         _fixed("1w", WEEK, _FIRST_MONDAY),
-        Interval("1M", "1M", _month_start, _next_month, 28 * DAY, None),
+        Interval("1M", "1M", _month_start, _next_month, 28 * DAY, None, "1M"),
     )
 }
 NAMES = tuple(INTERVALS)
 """The names of the intervals, from the shortest to the longest; frames refer to them by index."""
 
 
+CUSTOM_INTERVALS = (
+    "a whole number of minutes or hours, or a multiple of 15 seconds, up to a day, such as 45s 7m 90m 6h"
+)
+"""Which intervals there are beside `INTERVALS`, in words."""
+_CUSTOM = re.compile(r"(?P<count>[1-9][0-9]{0,4})(?P<unit>[smh])")
+_UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR}
+_SHORTEST = INTERVALS["15s"].length
+
+
 def interval_named(name: str) -> Interval:
-    """The interval called `name`. Raises UsageError with the valid names."""
+    """The standard interval called `name`. Raises UsageError with the valid names."""
     try:
         return INTERVALS[name]
     except KeyError:
+        pass
+    raise UsageError(
+        f"interval: expected one of {' '.join(INTERVALS)}, was {name!r}",
+        remedy="Custom intervals are for queries of bars alone." if is_interval(name) else "",
+        interval=name,
+    )
+
+
+def parse_interval(name: str) -> Interval:
+    """The interval called `name`: a standard one, or a custom one of a length that `CUSTOM_INTERVALS` describes.
+
+    Bars of a custom interval start at multiples of its length since 1970-01-01T00:00Z. One as long as a standard one
+    (60m, 24h) is that one. Raises UsageError with the valid ones.
+    """
+    found = _find_interval(name)
+    if found is None:
         raise UsageError(
-            f"interval: expected one of {' '.join(INTERVALS)}, was {name!r}", interval=name
-        ) from None
+            f"interval: expected one of {' '.join(INTERVALS)}, or {CUSTOM_INTERVALS}, was {name[:80]!r}",
+            interval=name,
+        )
+    return found
+
+
+def is_interval(name: str) -> bool:
+    """Whether `parse_interval` takes `name`."""
+    return _find_interval(name) is not None
+
+
+@lru_cache(maxsize=1_000)
+def _find_interval(name: str) -> Interval | None:
+    if name in INTERVALS:
+        return INTERVALS[name]
+    match = _CUSTOM.fullmatch(name)
+    length = int(match["count"]) * _UNITS[match["unit"]] if match else 0
+    if not 0 < length <= DAY or length % _SHORTEST:
+        return None
+    part = [one for one in INTERVALS.values() if one.length <= length and length % one.length == 0][-1]
+    return part if part.length == length else _fixed(name, length, part=part.name)
 
 
 def day_of(ts_ns: int) -> str:

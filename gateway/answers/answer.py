@@ -17,7 +17,7 @@ from gateway.answers.plan import StoreTier, source_span
 from gateway.answers.registry import StoreRegistry
 from gateway.answers.rows import read_rows
 from gateway.query import Query
-from tapehouse.clock import INTERVALS, now_ns
+from tapehouse.clock import now_ns, parse_interval
 from tapehouse.model import BARS, KINDS
 
 
@@ -119,4 +119,4 @@ class QueryAnswer:
         for batch in found:
             batch = arrow.rows_after(batch, BARS, query.after)
             if batch.num_rows:
-                yield add_final(batch, INTERVALS[query.interval], self._closed_ns)
+                yield add_final(batch, parse_interval(query.interval), self._closed_ns)

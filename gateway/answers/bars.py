@@ -13,10 +13,10 @@ import pyarrow as pa
 from gateway import arrow
 from gateway.answers.day_bars import DaySeries
 from gateway.answers.execution import Execution, SegmentProgress
-from gateway.answers.merge import fill_flat, merge_bars
-from gateway.answers.plan import source_span
+from gateway.answers.merge import fill_flat, lengthen_bars, merge_bars
+from gateway.answers.plan import first_bar_start, source_span
 from gateway.query import Query
-from tapehouse.clock import DAY, INTERVALS, Interval, now_ns
+from tapehouse.clock import DAY, INTERVALS, Interval, now_ns, parse_interval
 from tapehouse.model import BARS
 
 _FIRST_BARS = 2_000
@@ -109,14 +109,19 @@ def _candidate_starts(
 
 
 def _split_span(interval: Interval, first: int, last: int, symbols: int) -> Iterator[tuple[int, int]]:
-    """Cut [first, last) at midnights into spans of growing size; today and the future are one span, the last."""
+    """Cut [first, last) at the bar starts nearest to midnights into spans of growing size.
+
+    Today and the future are one span, the last.
+    """
     now = interval.start_of(now_ns() + DAY)
+    part = INTERVALS[interval.part].length
     most = _FIRST_BARS
     while first < last:
-        length = most // symbols * interval.length
+        length = most // symbols * part
         end = last
         if interval.length <= DAY and first < now:
-            end = min(last, max(now, first + interval.length), (first + max(length, DAY)) // DAY * DAY)
+            midnight = (first + max(length, DAY)) // DAY * DAY
+            end = min(last, max(now, first + interval.length), first_bar_start(interval, midnight))
         yield first, end
         first, most = end, min(most * _GROWTH, _MAX_BARS)
 
@@ -124,7 +129,7 @@ def _split_span(interval: Interval, first: int, last: int, symbols: int) -> Iter
 def _spans_of_days(
     interval: Interval, rows_by_day: Mapping[int, int], first: int, last: int, symbols: int
 ) -> Iterator[tuple[int, int]]:
-    """Cut [first, last) at midnights into spans of a growing number of bars; days without rows are left out.
+    """Cut [first, last) at or after midnights into spans of a growing number of bars; days without rows are left out.
 
     `rows_by_day`: rows of all symbols by start of the day, ns. Today and the future are one span, the last.
     """
@@ -134,16 +139,19 @@ def _spans_of_days(
     for day, rows in sorted(rows_by_day.items()):
         if not rows or day + DAY <= first or day >= min(last, today):
             continue
-        in_day = min(rows, DAY // interval.length * symbols)
+        in_day = min(rows, DAY // INTERVALS[interval.part].length * symbols)
         if bars and bars + in_day > most:
             yield begin, end
             most, bars = min(most * _GROWTH, _MAX_BARS), 0
-        begin, end = begin if bars else max(day, first), min(day + DAY, last)
+        # A bar of a custom interval may be of two days.
+        begin = begin if bars else max(interval.start_of(day), end)
+        end = min(first_bar_start(interval, day + DAY), last)
         bars += in_day
     if bars:
         yield begin, end
+    today = max(interval.start_of(today), end)
     if last > today:
-        yield max(first, today), last
+        yield today, last
 
 
 def _read_span(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBatch:
@@ -163,7 +171,7 @@ def _read_span(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBat
         parts.append(found)
         missing = []
     parts += _read_missing(execution, missing, start_ns, end_ns)
-    return parts[0] if len(parts) == 1 else merge_bars(parts)
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
 
 def _find_cached(
@@ -238,12 +246,15 @@ def _read_stores(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordB
 def _read_parts(
     execution: Execution, parts: list[tuple[SegmentProgress, int, int]]
 ) -> list[tuple[pa.RecordBatch, int | None]]:
+    interval, stored = _interval(execution), execution.query.stored
+
     def read(part: tuple[SegmentProgress, int, int]) -> tuple[pa.RecordBatch, int | None]:
         progress, start, end = part
         began = time.perf_counter()
-        found = execution.store(progress.segment.tier).bars(execution.query, start, end)
+        bars, oldest = execution.store(progress.segment.tier).bars(stored, start, end)
+        bars = lengthen_bars(bars, interval)
         progress.seconds += time.perf_counter() - began
-        return found
+        return bars, oldest
 
     if len(parts) == 1:
         return [read(parts[0])]
@@ -277,7 +288,7 @@ def _last_bar_time(execution: Execution, symbol: str, start_ns: int, end_ns: int
         found = None
         for segment in reversed(execution.plan_span(start_ns, end_ns)):
             store = execution.store(segment.tier)
-            found = store.last_bar_time(execution.query, symbol, segment.start_ns, segment.end_ns)
+            found = store.last_bar_time(execution.query.stored, symbol, segment.start_ns, segment.end_ns)
             if found is not None:
                 break
         if not execution.replan_if_days_moved(start_ns):
@@ -290,4 +301,4 @@ def _overlap(progress: SegmentProgress, start_ns: int, end_ns: int) -> tuple[int
 
 def _interval(execution: Execution) -> Interval:
     assert execution.query.interval is not None
-    return INTERVALS[execution.query.interval]
+    return parse_interval(execution.query.interval)

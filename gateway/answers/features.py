@@ -11,7 +11,7 @@ import pyarrow as pa
 from gateway.answers.answer import QueryAnswer
 from gateway.answers.registry import StoreRegistry
 from gateway.query import Query
-from tapehouse.clock import DAY, INTERVALS
+from tapehouse.clock import DAY, INTERVALS, interval_named
 from tapehouse.errors import UsageError
 from tapehouse.features import candle
 
@@ -27,6 +27,7 @@ def read_features(registry: StoreRegistry, query: Query) -> pl.DataFrame:
     """
     if query.kind != "bars" or len(query.symbols) != 1:
         raise UsageError("features: expected bars of one symbol")
+    interval_named(query.interval or "")
     if query.columns or query.after is not None:
         raise UsageError("columns: expected none for features")
     bars = _read_bars(registry, query)

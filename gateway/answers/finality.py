@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gateway import arrow
 from gateway.query import Query
-from tapehouse.clock import INTERVALS, Interval
+from tapehouse.clock import Interval, parse_interval
 from tapehouse.model import BARS
 
 
@@ -26,7 +26,7 @@ def add_final(bars: pa.RecordBatch, interval: Interval, closed_ns: int) -> pa.Re
 def without_open(query: Query, closed_ns: int) -> Query:
     """The query of bars for those that ended at or before `closed_ns`."""
     assert query.interval is not None
-    interval = INTERVALS[query.interval]
+    interval = parse_interval(query.interval)
     end = interval.start_of(closed_ns)
     if query.start_ns < end:
         return replace(query, end_ns=min(query.end_ns, end))

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from gateway.arrow import batch_from_frame
+from gateway.arrow import batch_from_frame, times_ns
 from tapehouse.clock import Interval
 from tapehouse.model import BARS
 from tapehouse.tabular import TIME
@@ -24,7 +24,23 @@ def merge_bars(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
     if len(nonempty) < 2:
         return nonempty[0] if nonempty else parts[0]
     bars = pl.DataFrame(pl.from_arrow(pa.Table.from_batches(nonempty)))
-    merged = (
+    return batch_from_frame(_merge(bars), parts[0].schema)
+
+
+def lengthen_bars(bars: pa.RecordBatch, interval: Interval) -> pa.RecordBatch:
+    """The bars of a custom interval made of those of its part, which are in order of time; a standard one's as given.
+
+    Open and close are those of the lowest and highest seq, as in `merge_bars`.
+    """
+    if interval.part == interval.name or not bars.num_rows:
+        return bars
+    starts = pl.Series(interval.bucket(times_ns(bars, BARS)), dtype=pl.Int64).cast(TIME)
+    return batch_from_frame(_merge(pl.DataFrame(pl.from_arrow(bars)).with_columns(ts=starts)), bars.schema)
+
+
+def _merge(bars: pl.DataFrame) -> pl.DataFrame:
+    """One bar for each time and symbol."""
+    return (
         bars.group_by("ts", "venue", "symbol")
         .agg(
             pl.col("open").sort_by("seq_first").first(),
@@ -38,7 +54,6 @@ def merge_bars(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
         .select(BARS.names)
         .sort("ts", "symbol")
     )
-    return batch_from_frame(merged, parts[0].schema)
 
 
 def fill_flat(

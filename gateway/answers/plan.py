@@ -10,7 +10,7 @@ from typing import Literal
 from gateway.answers.coverage import Coverage
 from gateway.query import Query
 from gateway.stores.contract import DaySize, always_hot_from
-from tapehouse.clock import DAY, INTERVALS, MAX_TS, Interval, day_of, iso
+from tapehouse.clock import DAY, MAX_TS, Interval, day_of, iso, parse_interval
 from tapehouse.errors import ConnectError
 
 StoreTier = Literal["hot", "cold"]
@@ -128,7 +128,7 @@ def source_span(query: Query) -> tuple[int, int]:
     if query.kind != "bars":
         return query.start_ns, query.end_ns
     assert query.interval is not None
-    return align_span(INTERVALS[query.interval], query.start_ns, query.end_ns)
+    return align_span(parse_interval(query.interval), query.start_ns, query.end_ns)
 
 
 def align_span(interval: Interval, start_ns: int, end_ns: int) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from gateway.query import ALL_SYMBOLS, MAX_LAST, MAX_LIMIT, MAX_SYMBOLS, QUERY_K
 from gateway.rest.negotiation import MEDIA
 from gateway.rest.query_string import OneOf, QueryParameters
 from tapehouse.bars.rankings import MEASURES, WINDOWS
-from tapehouse.clock import INTERVALS, now_ns
+from tapehouse.clock import CUSTOM_INTERVALS, INTERVALS, now_ns
 from tapehouse.errors import UsageError
 from tapehouse.model import KINDS, NAME_MAX
 from tapehouse.query_times import query_ns
@@ -73,7 +73,18 @@ EndTime = Annotated[
 ]
 """ns since 1970."""
 Kind = Annotated[str, OneOf(QUERY_KINDS)]
-IntervalName = Annotated[str, OneOf(INTERVALS)]
+StandardInterval = Annotated[str, OneOf(INTERVALS)]
+IntervalName = Annotated[
+    str,
+    # `Query` refuses others, naming the valid ones.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": f"^(?:{'|'.join(INTERVALS)}|[1-9][0-9]{{0,4}}[smh])$",
+            "examples": ["1m", "7m", "90m"],
+        }
+    ),
+]
 Format = Annotated[str, OneOf(MEDIA)]
 
 _DIGITS = BeforeValidator(_digits)
@@ -84,7 +95,12 @@ _SYMBOLS = Field(
     "with `last`, `limit` or `end`."
 )
 _ACCOUNTS = Field(description="An account's id; may be given several times.")
-_INTERVAL = Field(description="How long a bar is; the symbol comes before it.")
+_INTERVAL = Field(
+    description=f"How long a bar is: {' '.join(INTERVALS)}, or {CUSTOM_INTERVALS}; the symbol comes before it."
+)
+_STANDARD = Field(
+    description="How long a bar is; the symbol comes before it. Custom intervals are for bars alone."
+)
 _FILL = Field(description="flat: empty intervals as bars at the last close.")
 _OPEN = Field(description="false: without bars that are not final.")
 _COLUMNS = Field(description="The columns, all by default; may be given several times.")
@@ -204,7 +220,7 @@ class FeatureParameters(FormatParameters, SpanParameters):
 
     symbol: Annotated[Name, _SYMBOL]
     venue: Annotated[Name | None, _VENUE] = None
-    interval: Annotated[IntervalName, _INTERVAL]
+    interval: Annotated[StandardInterval, _STANDARD]
 
 
 class LatestParameters(FormatParameters):

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 @click.option("--end", help="End, exclusive  [default: up to the newest row]")
 @click.option("--last", type=int, help="Only the last N rows of each symbol; --start is optional then.")
 @click.option("--limit", type=int, help="Only the first N rows.")
-@click.option("--interval", help="Interval of bars: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w 1M.")
+@click.option(
+    "--interval",
+    help="Interval of bars: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w 1M, or a custom one such as 7m, 90m, 6h.",
+)
 @click.option(
     "--fill",
     type=click.Choice(["none", "flat"]),

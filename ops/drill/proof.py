@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from ops.drill.source import ExpectedRows
-from tapehouse.clock import INTERVALS, MAX_TS
+from tapehouse.clock import INTERVALS, MAX_TS, parse_interval
 from tapehouse.model import BARS, NO_BAR, TRADES
 from tapehouse.settings import QuestDB
 from tapehouse.stores.questdb import QuestReader, frame
@@ -81,7 +81,7 @@ def _verify_trades(reader: QuestReader, venue: str, expected: ExpectedRows) -> t
 def rebuild_bars(trades: pl.DataFrame, interval: str) -> pl.DataFrame:
     """The bars of the trades of one venue, by an implementation that is independent of the platform's."""
     price, size = pl.col("price"), pl.col("size")
-    starts = INTERVALS[interval].bucket(trades["ts_event"].cast(pl.Int64).to_numpy())
+    starts = parse_interval(interval).bucket(trades["ts_event"].cast(pl.Int64).to_numpy())
     return (
         trades.with_columns(ts=pl.Series(np.asarray(starts), dtype=pl.Int64).cast(TIME))
         .filter(pl.col("flags") & int(NO_BAR) == 0)

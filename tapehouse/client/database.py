@@ -153,7 +153,8 @@ class Database:
     ) -> pl.DataFrame:
         """Bars whose start `ts` is in the span, each whole; `final` is false of one whose interval has not ended.
 
-        interval: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w or 1M.
+        interval: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w or 1M; or a whole number of minutes or hours, or a multiple of
+            15 seconds, up to a day, such as 45s, 7m or 90m, whose bars start at its multiples since 1970-01-01T00:00Z.
         fill: "flat" adds a bar with the previous close and volume 0 for each empty interval.
         open: False leaves out bars that are not final.
 

@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
+from tapehouse.clock import interval_named
 from tapehouse.errors import ConnectError, UsageError
 from tapehouse.stream.bus import Bus, word
 from tapehouse.stream.frames import Frame, decode
@@ -59,8 +60,10 @@ class Frames:
         """The cached bars of a symbol, for some intervals or all, and its last price.
 
         Apply later frames of its maker to it: those of the same epoch with a greater n. Raises ConnectError when no
-        maker has the symbol.
+        maker has the symbol, UsageError for an interval that is not a standard one.
         """
+        for interval in intervals or ():
+            interval_named(interval)
         request = json.dumps({"venue": venue, "symbol": symbol, "intervals": intervals}).encode()
         responses = await asyncio.gather(
             *(self._request_snapshot(maker, request) for maker in self.makers), return_exceptions=True
@@ -88,8 +91,9 @@ async def features(bus: Bus, venue: str, symbol: str, interval: str) -> AsyncIte
     """The features of a series' last final bar, then of each bar as it becomes final (or is revised).
 
     `tapehouse/features/candle.py` describes the fields. Raises ConnectError when no bar maker answers, UsageError
-    with the bar maker's reason when it has no such bars.
+    with the bar maker's reason when it has no such bars, or for an interval that is not a standard one.
     """
+    interval_named(interval)
     request = json.dumps({"venue": venue, "symbol": symbol, "interval": interval}).encode()
     subscription = await bus.client.subscribe(f"features.{word(venue)}.{word(symbol)}.{interval}")
     requested_at = -math.inf

@@ -9,7 +9,7 @@ import polars as pl
 
 from gateway.query import Query
 from ops.drill.proof import rebuild_bars
-from tapehouse.clock import INTERVALS, SECOND, Interval
+from tapehouse.clock import SECOND, Interval, parse_interval
 from tapehouse.model import BARS, KINDS
 from tapehouse.tabular import TIME
 
@@ -21,7 +21,7 @@ def answer(rows: Mapping[str, pl.DataFrame], query: Query, now: int) -> pl.DataF
     """The answer at the moment `now`; `rows` are by kind, each key once."""
     if query.kind == "bars":
         found = _bars(rows["trades"], query, now)
-        ends = INTERVALS[str(query.interval)].following(found["ts"].cast(pl.Int64).to_numpy())
+        ends = parse_interval(str(query.interval)).following(found["ts"].cast(pl.Int64).to_numpy())
         found = found.with_columns(final=pl.Series(np.asarray(ends) <= now - _GRACE, dtype=pl.Boolean))
     else:
         found = chosen(rows[query.kind], query)
@@ -86,7 +86,7 @@ def assert_answers(found: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 def _bars(trades: pl.DataFrame, query: Query, now: int) -> pl.DataFrame:
     assert query.interval is not None
-    interval = INTERVALS[query.interval]
+    interval = parse_interval(query.interval)
     bars = bars_of(of_names(trades, query), query.interval)
     if query.fill == "flat":
         series = [

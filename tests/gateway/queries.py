@@ -10,10 +10,12 @@ from typing import Any
 import polars as pl
 
 from gateway.query import QUERY_KINDS, Query, RowKey
-from tapehouse.clock import DAY, INTERVALS, MAX_TS, MINUTE, NAMES
+from tapehouse.clock import DAY, MAX_TS, MINUTE, NAMES, parse_interval
 from tapehouse.model import KINDS
 from tests.gateway import oracle
 
+CUSTOM = ("45s", "90s", "2m", "7m", "90m", "2h", "5h", "23h", "1000m")
+"""Intervals whose bars are merged; some divide no day."""
 _FLAT_BARS = 3_000
 """So many intervals are filled at most."""
 
@@ -35,8 +37,8 @@ def drawn(
     more: dict[str, Any] = {}
     start, end = _span(chance, first_ns, last_ns)
     if kind == "bars":
-        more["interval"] = chance.choice(NAMES)
-        length = INTERVALS[more["interval"]].length
+        more["interval"] = chance.choice([*NAMES, *CUSTOM])
+        length = parse_interval(more["interval"]).length
         if length < DAY:
             # They are looked for a piece of some bars at a time, whatever there is.
             start = max(start, first_ns - DAY)

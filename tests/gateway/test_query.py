@@ -67,7 +67,10 @@ def test_every_served_kind_can_be_asked_for() -> None:
         ({"fill": "flat"}, "fill: only bars can be filled, was 'flat' for trades"),
         ({"fill": "zero"}, "fill: expected none or flat, was 'zero'"),
         ({"kind": "bars"}, "interval: bars need one, such as 1m"),
-        ({"kind": "bars", "interval": "2m"}, "interval: expected one of 15s .* 1M, was '2m'"),
+        (
+            {"kind": "bars", "interval": "10s"},
+            "interval: expected one of 15s .* 1M, or a whole .*, was '10s'",
+        ),
         ({"columns": ("price", "bid")}, "columns: trades have ts_event .* trade_id, was 'bid'"),
         ({"limit": 0}, "limit: expected 1 to 1,000,000,000, was 0"),
         ({"flags": 8}, "flags: expected 0 to 7, was 8"),
@@ -127,6 +130,9 @@ def test_columns_come_in_the_order_of_the_model() -> None:
         "price",
     )
     bars = Query(**{**_GOOD, "kind": "bars", "interval": "1m", "columns": ("close",)})
+    assert bars.stored is bars
+    assert Query(**{**_GOOD, "kind": "bars", "interval": "90m"}).stored.interval == "30m"
+    assert Query(**_GOOD).stored.kind == "trades"
     assert bars.result_columns == ("close",)
     assert (bars.source_kind, Query(**_GOOD).source_kind) == (TRADES, TRADES)
     assert Query(**{**_GOOD, "kind": "bars", "interval": "1m"}).result_columns == (*BARS.names, "final")

@@ -18,8 +18,10 @@ from tapehouse.clock import (
     Interval,
     day_of,
     interval_named,
+    is_interval,
     iso,
     now_ns,
+    parse_interval,
     parse_ns,
     to_ns,
 )
@@ -120,8 +122,55 @@ def test_buckets_take_any_shape(name: str) -> None:
 def test_there_are_twelve_intervals_and_each_divides_the_next_calendar_unit() -> None:
     assert list(INTERVALS) == [*_LENGTHS, "1M"]
     assert all(interval_named(name) is INTERVALS[name] for name in INTERVALS)
-    with pytest.raises(UsageError, match=r"expected one of 15s .* 1M, was '2m'"):
+    with pytest.raises(UsageError, match=r"expected one of 15s .* 1M, was '2m'\nCustom intervals are"):
         interval_named("2m")
+    with pytest.raises(UsageError, match=r"expected one of 15s .* 1M, was 'x'$"):
+        interval_named("x")
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "part"),
+    [
+        ("45s", 45, "15s"), ("75s", 75, "15s"), ("90s", 90, "30s"), ("2m", 120, "1m"), ("7m", 420, "1m"),
+        ("25m", 1500, "5m"), ("90m", 5400, "30m"), ("1439m", 86340, "1m"), ("2h", 7200, "1h"), ("6h", 21600, "1h"),
+        ("12h", 43200, "4h"), ("23h", 82800, "1h"), ("86385s", 86385, "15s"),
+    ],
+)  # fmt: skip
+def test_a_custom_interval_is_made_of_the_longest_standard_one_that_divides_it(
+    name: str, seconds: int, part: str
+) -> None:
+    found = parse_interval(name)
+    assert (found.name, found.length, found.part) == (name, seconds * SECOND, part)
+    assert found.length % INTERVALS[part].length == 0
+    for ts in (0, 1, found.length - 1, found.length, parse_ns("2024-02-29T23:59:59.999999999Z"), MAX_TS - 1):
+        start = ts // found.length * found.length
+        assert (found.start_of(ts), found.end_of(ts)) == (start, start + found.length)
+
+
+@pytest.mark.parametrize(
+    ("name", "standard"), [("60s", "1m"), ("60m", "1h"), ("240m", "4h"), ("24h", "1d"), ("1440m", "1d")]
+)
+def test_one_as_long_as_a_standard_interval_is_that_one(name: str, standard: str) -> None:
+    assert parse_interval(name) is INTERVALS[standard]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "m", "0m", "-1m", "01m", "1.5h", "10s", "20s", "1s", "25h", "1441m", "99999999m", "2d", "3w", "2M", "7M",
+     "7 m", "٧m", "7m\n", "m7", "1H", "x" * 5000],
+)  # fmt: skip
+def test_what_is_no_interval_is_refused_with_what_is(name: str) -> None:
+    assert not is_interval(name)
+    with pytest.raises(
+        UsageError, match=r"expected one of 15s .* 1M, or a whole number of minutes"
+    ) as refused:
+        parse_interval(name)
+    assert len(refused.value.message) < 400
+
+
+def test_every_standard_interval_is_one_of_queries() -> None:
+    assert all(parse_interval(name) is INTERVALS[name] for name in INTERVALS)
+    assert all(interval.part == name for name, interval in INTERVALS.items())
 
 
 @given(_instants)

@@ -17,7 +17,7 @@ from gateway.answers import answer, bars, read_ahead
 from gateway.answers.answer import QueryAnswer
 from gateway.answers.cursor import decode_cursor
 from gateway.query import Query
-from tapehouse.clock import DAY, HOUR, MAX_TS, SECOND, parse_ns
+from tapehouse.clock import DAY, HOUR, MAX_TS, SECOND, parse_interval, parse_ns
 from tapehouse.errors import ConnectError, UsageError
 from tapehouse.model import ACCOUNT_TRADES, TICKS, TRADES
 from tapehouse.tabular import as_frame
@@ -346,3 +346,47 @@ def test_the_month_that_is_open_is_whole_also_at_its_end(monkeypatch: pytest.Mon
         )
         found = whole(QueryAnswer(query, world))
         assert found["trades"].to_list() == [2]
+
+
+@pytest.mark.parametrize("more", [{}, {"fill": "flat"}, {"limit": 3, "last": True}])
+def test_bars_of_a_custom_interval_are_whole_over_the_seam(more: dict[str, Any]) -> None:
+    """One of 7m lies over the midnight of the seam, with trades on both sides, those after it with lower seqs."""
+    times = [f"2024-02-27T23:{minute}:{second}Z" for minute in (40, 51, 58, 59) for second in (10, 50)]
+    rows = _trades_at("2024-02-28T00:00:05Z", "2024-02-28T00:01:59Z", "2024-02-28T02:00:00Z", *times)
+    world = World({"trades": rows})
+    world.hand_over(TRADES, 1)
+    world.leave(TRADES)
+    world.refresh()
+    interval = parse_interval("7m")
+    seam = parse_ns("2024-02-28")
+    assert interval.start_of(seam) < seam
+    query = Query("bars", "V", ("A",), parse_ns("2024-02-27"), parse_ns("2024-02-28T03:00:00Z"), "7m", **more)
+    answered = QueryAnswer(query, world)
+    found = whole(answered)
+    oracle.assert_answers(found, oracle.answer({"trades": rows}, query, MAX_TS))
+    assert [segment["store"] for segment in answered.segments] == ["clickhouse", "questdb"]
+    if not more:
+        [over] = found.filter(oracle.within("ts", interval.start_of(seam), seam)).rows(named=True)
+        assert (over["seq_first"], over["seq_last"], over["trades"]) == (0, 10, 6)
+        assert (over["open"], over["close"]) == (rows["price"][0], rows["price"][10])
+    closed = whole(QueryAnswer(replace(query, open=False), world))
+    assert closed["final"].all()
+
+
+def test_a_span_of_a_custom_interval_is_bounded_by_the_bars_that_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    days = [parse_ns("2020-01-01") + day * DAY for day in range(400)]
+    rows = as_frame(batch(TRADES, 400, 1, venue="V", start=FIRST, span=1)).with_columns(
+        pl.Series("ts_event", days).cast(pl.Datetime("ns", "UTC")),
+        symbol=pl.lit("A"),
+        flags=pl.lit(0, pl.Int16),
+        seq=pl.int_range(400),
+    )
+    world = World({"trades": rows})
+    monkeypatch.setattr(bars, "_MAX_BARS", 20_000)
+    query = Query("bars", "V", ("A",), days[0], days[-1] + DAY, "1439m", "flat")
+    oracle.assert_answers(whole(QueryAnswer(query, world)), oracle.answer({"trades": rows}, query, MAX_TS))
+    spans = [asked.split()[1:] for asked in world.hot.asked]
+    # 20,000 bars of 1 minute are 14 days.
+    assert max(int(end) - int(start) for start, end in spans) <= 15 * DAY

@@ -218,6 +218,12 @@ def test_bars_are_those_of_their_trades(world: World) -> None:
     page = world.client.json(path)
     assert [row["close"] for row in page["rows"]] == bars["close"].to_list()
     last = world.client.json(f"/v1/bars?venue={world.venue}&symbol=S&last=2&interval=5m")
+    # The first of them starts the day before.
+    merged = world.client.json(path.replace("=1m", "=7m").replace("start=2031-03-03", "start=2031-03-02"))[
+        "rows"
+    ]
+    assert sum(row["trades"] for row in merged) == hot.height
+    assert {int(parse_ns(row["ts"])) % (7 * MINUTE) for row in merged} == {0}
     # The day is to come.
     assert [row["final"] for row in last["rows"]] == [False, False]
     final = world.client.json(f"/v1/bars?venue={world.venue}&symbol=S&last=2&interval=5m&open=false")
@@ -288,6 +294,11 @@ def test_lookups(world: World) -> None:
     listed = world.client.json(f"/v1/catalog?kind=trades&venue={world.venue}")["rows"]
     assert [(row["kind"], row["venue"], row["symbol"]) for row in listed] == [("trades", world.venue, "S")]
     explained = world.client.json(f"/v1/explain?kind=trades&venue={world.venue}&symbol=S&start=1975-01-01")
+    custom = world.client.json(
+        f"/v1/explain?kind=bars&interval=90m&venue={world.venue}&symbol=S&start=1975-01-01"
+    )
+    assert (custom["query"]["interval"], custom["query"]["merged_from"]) == ("90m", "30m")
+    assert "merged_from" not in explained["query"]
     assert [segment["store"] for segment in explained["segments"]] == ["clickhouse", "questdb"]
     path = f"/v1/features?venue={world.venue}&symbol=S&interval=1m&start=2031-03-03&end=2031-03-04"
     features = world.client.json(path)["rows"]
@@ -329,7 +340,9 @@ def _read_back(frame: pl.DataFrame) -> list[dict[str, Any]]:
         ("/v1/trades?venue=V&symbol=S&start=2024-01-01&columns=nothing", "columns: expected one of ts_event"),
         ("/v1/trades?venue=V&symbol=S&start=2024-01-01&format=xml", "format: expected one of"),
         ("/v1/bars?venue=V&symbol=S&last=1", "interval: expected a value"),
-        ("/v1/bars?venue=V&symbol=S&last=1&interval=2m", "interval: expected one of"),
+        ("/v1/bars?venue=V&symbol=S&last=1&interval=10s", "interval: expected one of 15s"),
+        ("/v1/explain?kind=bars&venue=V&symbol=S&last=1&interval=25h", "or a whole number of minutes"),
+        ("/v1/features?venue=V&symbol=S&last=1&interval=7m", "interval: expected one of 15s"),
         ("/v1/account_trades?account=x&last=1", "account: expected text that matches ^[0-9]{1,19}$"),
         ("/v1/rankings?window=2h", "window: expected one of"),
         ("/v1/rankings?limit=501", "limit: expected 1 to 500"),

@@ -13,7 +13,7 @@ import pytest
 from gateway.query import Query
 from gateway.stores.contract import Store
 from tapehouse.batch import Batch, Strings
-from tapehouse.clock import DAY, HOUR, INTERVALS, MAX_TS, MINUTE, SECOND, now_ns, parse_ns
+from tapehouse.clock import DAY, HOUR, INTERVALS, MAX_TS, MINUTE, SECOND, now_ns, parse_interval, parse_ns
 from tapehouse.model import NO_BAR, TRADES
 from tests.batches import batch
 from tests.gateway import oracle
@@ -75,7 +75,7 @@ def asked(venue: str, interval: str, start: int = 0, end: int = MAX_TS, **more: 
     return Query("bars", venue, ("S",), start, end, interval, **more)
 
 
-@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("interval", [*INTERVALS, "45s", "90s", "7m", "90m", "6h", "23h", "24h"])
 def test_bars_equal_a_rebuild_from_the_trades(
     stores: Stores, store: Store, store_name: str, stored: dict[str, pl.DataFrame], interval: str
 ) -> None:
@@ -160,8 +160,11 @@ def test_spans_of_bars_are_half_open_to_the_nanosecond(stores: Stores, store_nam
     assert counts == [[1], [], [3]]
 
 
+_SPARSE = (*INTERVALS, "45s", "7m", "23h")
+
+
 def _length(interval: str) -> int:
-    table = INTERVALS[interval]
+    table = parse_interval(interval)
     start = table.bucket(np.array([START]))
     return int(table.following(start)[0] - start[0])
 
@@ -170,7 +173,7 @@ def _length(interval: str) -> int:
 def sparse(stores: Stores) -> dict[str, pl.DataFrame]:
     """For each interval trades of a venue of their own with empty bars between, numbered across the order of time."""
     found = []
-    for name in INTERVALS:
+    for name in _SPARSE:
         length = _length(name)
         chance = np.random.default_rng(length % 2**32)
         times = [
@@ -182,7 +185,7 @@ def sparse(stores: Stores) -> dict[str, pl.DataFrame]:
     return {"trades": stores.put(*found)}
 
 
-@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("interval", _SPARSE)
 def test_filled_bars_are_flat_at_the_close_before(
     stores: Stores, store_name: str, sparse: dict[str, pl.DataFrame], interval: str
 ) -> None:

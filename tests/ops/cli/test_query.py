@@ -132,6 +132,7 @@ def test_a_comma_may_belong_to_a_symbol(tmp_path: Path) -> None:
         (("trades", "A,A", "--venue", "v", "--last", "1"), "symbol: expected each once"),
         (("trades", "A", "--venue", "v", "--last", "1", "--columns", "seq,px"), "columns: trades have"),
         (("trades", "A", "--venue", "v", "--last", "1", "--flags", "8"), "flags: expected 0 to 7"),
+        (("bars", "A", "--venue", "v", "--last", "1", "--interval", "25h"), "interval: expected one of 15s"),
         (("trades", "A", "--venue", "v", "--last", "1", "--out", "a.txt"), "--out: expected FILE.parquet"),
     ],
 )
