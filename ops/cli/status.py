@@ -125,13 +125,14 @@ def _runner(run: RunView) -> str:
 
 
 def _described(report: dict[str, Any], address: str = "") -> str:
-    """A health report in one line: the state if it is not ready, what it does, numbers."""
+    """A health report in one line: the state if it is not ready, what it does, numbers of a role that has any."""
     from ops.stack.board_view import skew_text
 
     found = [] if report["state"] == "ready" else [report["state"]]
     found += [one_line(report["detail"])] if report["detail"] not in ("", address) else []
-    found.append(f"{report['rows']:,} rows, {report['rows_s']:,.0f} rows/s")
+    if report["rows"]:
+        found.append(f"{report['rows']:,} rows, {report['rows_s']:,.0f} rows/s")
     if report["lag_ms"] is not None:
         found.append(f"lag {report['lag_ms']:.1f} ms")
     found.append(skew_text(report))
-    return ", ".join(filter(None, found))
+    return ", ".join(filter(None, found)) or str(report["state"])
