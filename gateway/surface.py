@@ -10,7 +10,6 @@ import polars as pl
 import pyarrow as pa
 
 from gateway.answers.answer import QueryAnswer
-from gateway.answers.catalog import read_catalog
 from gateway.answers.features import read_features
 from gateway.answers.orderbook import read_book
 from gateway.answers.plan import STORE_NAMES, Segment, StoreTier, estimate_read, format_end, plan
@@ -86,7 +85,9 @@ class QuerySurface:
     def explain(self, query: Query) -> dict[str, Any]:
         """The plan with the statement for each store, without executing it. JSON-serializable.
 
-        `rows` and `bytes` are what the store has in the span, over all venues and symbols.
+        `rows` are those of the query's symbols in the span, of trades those that count in bars; None where they cannot
+        be counted cheaply (other kinds in QuestDB). `all_rows` and `all_bytes` are what the store has of all venues and
+        symbols, of a part of a day in proportion.
         """
         query = self.resolve(query)
         planned = self.plan(query)
@@ -104,8 +105,9 @@ class QuerySurface:
                     "end": format_end(segment.end_ns),
                     "why": segment.why,
                     "statement": store.statement(query.stored, segment.start_ns, segment.end_ns),
-                    "rows": rows,
-                    "bytes": size,
+                    "rows": store.count_rows(query, segment.start_ns, segment.end_ns),
+                    "all_rows": rows,
+                    "all_bytes": size,
                     "quality": list(segment.quality),
                 }
             )
@@ -121,8 +123,8 @@ class QuerySurface:
         return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(list(answer), schema=answer.schema)))
 
     def catalog(self) -> pl.DataFrame:
-        """The stored series; see `gateway.answers.catalog.read_catalog`."""
-        return read_catalog(self._registry)
+        """The stored series; see `gateway.answers.catalog.Catalog.read`."""
+        return self._series.catalog.read()
 
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
         """Each symbol's last trade that counts in bars: all columns of trades, sorted by symbol.

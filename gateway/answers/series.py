@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from gateway.answers.catalog import read_catalog
+from gateway.answers.catalog import Catalog
 from gateway.answers.execution import Execution
 from gateway.answers.registry import StoreRegistry
 from gateway.query import ALL_SYMBOLS, MAX_SYMBOLS, Query
@@ -105,6 +105,7 @@ class SeriesDirectory:
 
     def __init__(self, registry: StoreRegistry) -> None:
         self._registry = registry
+        self.catalog = Catalog(registry)
         self._found: set[tuple[str, str]] = set()
         """(venue, symbol) of series that were found. What is stored once stays so."""
         self._recent: dict[str, tuple[float, Stored]] = {}
@@ -175,7 +176,7 @@ class SeriesDirectory:
     def _read(self, kind: str) -> Stored:
         of_kind: dict[str, set[str]] = {}
         of_all: dict[str, set[str]] = {}
-        for name, venue, symbol in read_catalog(self._registry).select("kind", "venue", "symbol").iter_rows():
+        for name, venue, symbol in self.catalog.names().iter_rows():
             of_all.setdefault(venue, set()).add(symbol)
             if name == kind:
                 of_kind.setdefault(venue, set()).add(symbol)

@@ -141,8 +141,17 @@ class PlannedSegment(BaseModel):
     end: str
     why: str
     statement: str
-    rows: int | None
-    bytes: int | None
+    rows: Annotated[
+        int | None,
+        Field(
+            description="Rows of the symbols in the span, of trades those that count in bars; null where they cannot "
+            "be counted cheaply."
+        ),
+    ]
+    all_rows: Annotated[
+        int, Field(description="Rows of all venues and symbols, of a part of a day in proportion.")
+    ]
+    all_bytes: Annotated[int, Field(description="Their size on the store's disk.")]
     quality: list[str]
 
 

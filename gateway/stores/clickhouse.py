@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -146,15 +147,24 @@ class ClickHouseStore:
         batches = [arrow.conform_to_schema(row, wanted, self.name) for row in rows]
         return pa.Table.from_batches(batches, schema=wanted)
 
-    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """The series of a kind in a span."""
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int, *, exact: bool) -> pl.DataFrame:
+        """The series of a kind in a span; the times are exact always."""
+        counted = f"bitAnd(flags, {int(NO_BAR)}) = 0 AND " if kind is TRADES else ""
         found = self._client.fetch(
             f"SELECT venue, symbol, toUnixTimestamp64Nano(min({kind.time})), toUnixTimestamp64Nano(max({kind.time})), "
-            f"count() FROM {kind.name} WHERE {_TIME_SPAN.format(time=kind.time)} "
+            f"count() FROM {kind.name} WHERE {counted}{_TIME_SPAN.format(time=kind.time)} "
             "GROUP BY venue, symbol ORDER BY venue, symbol",
             {"start": start_ns, "end": end_ns},
         )
         return symbols_frame(found)
+
+    def count_rows(self, query: Query, start_ns: int, end_ns: int) -> int | None:
+        """The rows of the names, which the table is sorted by."""
+        kind = query.source_kind
+        where, bound = _row_filter(replace(query, flags=0), start_ns, end_ns)
+        counted = f"bitAnd(flags, {int(NO_BAR)}) = 0 AND " if kind is TRADES else ""
+        found = self._client.fetch(f"SELECT count() FROM {kind.name} WHERE {counted}{where}", bound)
+        return int(found[0][0])
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """The SQL for a span, preceded by a SET of its parameters."""

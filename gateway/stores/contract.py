@@ -90,8 +90,17 @@ class Store(Protocol):
     def latest(self, venue: str, symbols: Sequence[str]) -> pa.Table:
         """Each symbol's last trade that counts in bars: all columns of trades; no row for an unknown symbol."""
 
-    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """The series of a kind in a span: venue, symbol, first and last (Datetime ns UTC; may be whole days), rows."""
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int, *, exact: bool) -> pl.DataFrame:
+        """The series of a kind in a span of days: venue, symbol, first and last (Datetime ns UTC), rows.
+
+        Of trades those that count in bars. Without `exact` the times may be the starts of their days.
+        """
+
+    def count_rows(self, query: Query, start_ns: int, end_ns: int) -> int | None:
+        """The rows of the query's source kind and names in the span, whatever their flags; None if that is not cheap.
+
+        Of trades those that count in bars.
+        """
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """The SQL that reads the first rows or the bars of a span, for display."""

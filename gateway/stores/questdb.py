@@ -16,6 +16,7 @@ import pyarrow as pa
 from gateway import arrow
 from gateway.query import Query, RowKey
 from gateway.stores.contract import DaySize, Page, always_hot_from, symbols_frame
+from gateway.stores.questdb_series import count_trades, read_series
 from tapehouse.clock import INTERVALS, MAX_TS, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import QuestDB
@@ -163,8 +164,8 @@ class QuestDBStore:
         last = found.sort("ts_event", "seq").unique("symbol", keep="last").sort("symbol")
         return pa.Table.from_batches([arrow.batch_from_frame(last, wanted)])
 
-    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
-        """The series in a span; trades are counted from bars, without those that count in no bar."""
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int, *, exact: bool) -> pl.DataFrame:
+        """The series in a span; trades are found by their bars."""
         if kind is not TRADES:
             return symbols_frame(
                 self._fetch(
@@ -173,19 +174,16 @@ class QuestDBStore:
                     [start_ns, end_ns],
                 )
             )
-        rows = []
-        views = self._refreshed_views("1d")
         with self._reader() as reader:
-            for piece in views.pieces("1d", start_ns, end_ns):
-                rows += reader.fetch(
-                    f"SELECT venue, symbol, cast(min({piece.time}) AS long), cast(max({piece.time}) AS long), "
-                    f"{'count()' if piece.is_trades else 'sum(trades)'} FROM {piece.source} WHERE {piece.condition}",
-                    [piece.start_ns, piece.end_ns],
-                )
-        series = symbols_frame(rows).group_by("venue", "symbol")
-        return series.agg(pl.col("first").min(), pl.col("last").max(), pl.col("rows").sum()).sort(
-            "venue", "symbol"
-        )
+            return read_series(reader, start_ns, end_ns, exact=exact)
+
+    def count_rows(self, query: Query, start_ns: int, end_ns: int) -> int | None:
+        """The trades that count in bars, counted by the daily bars; None for other kinds, whose rows would be read."""
+        if query.source_kind is not TRADES:
+            return None
+        where, bound = _row_filter(TRADES, query.venue, query.symbols)
+        with self._reader() as reader:
+            return count_trades(reader, where, bound, start_ns, end_ns)
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """The SQL for a span with its values inlined."""

@@ -16,7 +16,7 @@ from ops.cli import options
 def command(kind: str, venue: str | None, home: Path | None) -> None:
     """List the stored series: kind, venue, symbol, first and last time, rows. KIND: only trades, quotes or depth.
 
-    For trades the times are exact only to the day.
+    Of trades those that count in bars.
     """
     from ops.export.outfile import write_frame
     from tapehouse.client.address import connected

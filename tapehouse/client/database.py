@@ -259,7 +259,7 @@ class Database:
     def catalog(self, kind: str | None = None, *, venue: str | None = None) -> pl.DataFrame:
         """The stored trades, quotes and depth: kind, venue, symbol, first, last, rows.
 
-        `first` and `last` are exact only to the day; use `last=` in a query to get the newest rows.
+        `first` and `last` are the times of the first and the last row. Of trades all are of those that count in bars.
 
         >>> db.catalog("trades", venue="sim")
         """
@@ -280,7 +280,10 @@ class Database:
         columns: Names = (),
         flags: int = 0,
     ) -> Plan:
-        """The plan of a query, without executing it: stores, spans, statements, expected rows and bytes.
+        """The plan of a query, without executing it: stores, spans, statements, and how many rows there are.
+
+        `rows` are those of the symbols in the span (of trades those that count in bars; null where QuestDB would have
+        to read them), `all_rows` and `all_bytes` what the store has of all venues and symbols in it.
 
         For kind account_trades `symbols` are account ids.
 

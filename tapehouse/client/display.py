@@ -18,7 +18,8 @@ _PLAN_COLUMNS: Final = {
     "start": pl.Datetime("ns", "UTC"),
     "end": pl.Datetime("ns", "UTC"),
     "rows": pl.Int64,
-    "bytes": pl.Int64,
+    "all_rows": pl.Int64,
+    "all_bytes": pl.Int64,
     "quality": pl.String,
     "why": pl.String,
     "statement": pl.String,
@@ -44,7 +45,8 @@ class Plan:
     def segments(self) -> pl.DataFrame:
         """One row per segment, in order of time.
 
-        Columns: store, start, end (exclusive; null if open), expected rows and bytes, quality, why, statement.
+        Columns: store, start, end (exclusive; null if open), rows of the symbols (of trades those that count in bars;
+        null if unknown), all_rows and all_bytes of all venues and symbols, quality, why, statement.
         """
         return _segments(self.document.get("segments", []), _PLAN_COLUMNS)
 

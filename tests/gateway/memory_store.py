@@ -90,16 +90,22 @@ class MemoryStore:
         wanted = arrow.schema(TRADES.name, TRADES.names)
         return pa.Table.from_batches([arrow.batch_from_frame(rows, wanted)])
 
-    def symbols(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
+    def symbols(self, kind: Kind, start_ns: int, end_ns: int, *, exact: bool) -> pl.DataFrame:
         """See `Store`."""
         assert kind is not ACCOUNT_TRADES
+        self.asked.append(f"symbols {start_ns} {end_ns}")
         time = pl.col(kind.time)
         return (
-            self._within(kind, start_ns, end_ns)
+            self._counting(kind, start_ns, end_ns)
             .group_by("venue", "symbol")
             .agg(first=time.min(), last=time.max(), rows=pl.len().cast(pl.Int64))
             .sort("venue", "symbol")
         )
+
+    def count_rows(self, query: Query, start_ns: int, end_ns: int) -> int | None:
+        """See `Store`."""
+        kind = query.source_kind
+        return oracle.of_names(self._counting(kind, start_ns, end_ns), query).height
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """See `Store`."""
@@ -117,6 +123,10 @@ class MemoryStore:
 
     def _within(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
         return self.rows[kind.name].filter(oracle.within(kind.time, start_ns, end_ns))
+
+    def _counting(self, kind: Kind, start_ns: int, end_ns: int) -> pl.DataFrame:
+        rows = self._within(kind, start_ns, end_ns)
+        return rows.filter((pl.col("flags") & int(NO_BAR)) == 0) if kind is TRADES else rows
 
     def _counted(self, venue: str, symbols: Sequence[str]) -> pl.DataFrame:
         return self.rows[TRADES.name].filter(

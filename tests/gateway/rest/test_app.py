@@ -300,6 +300,12 @@ def test_lookups(world: World) -> None:
     assert (custom["query"]["interval"], custom["query"]["merged_from"]) == ("90m", "30m")
     assert "merged_from" not in explained["query"]
     assert [segment["store"] for segment in explained["segments"]] == ["clickhouse", "questdb"]
+    # Of the symbol alone, whatever else the stores have of those days.
+    counted = int((world.trades["flags"] & 3 == 0).sum())
+    assert sum(segment["rows"] for segment in explained["segments"]) == counted == listed[0]["rows"]
+    assert sum(segment["all_rows"] for segment in explained["segments"]) >= counted
+    newest = world.trades.filter(pl.col("flags") & 3 == 0).tail(1)
+    assert listed[0]["last"] == _texts(newest)[0]["ts_event"]
     path = f"/v1/features?venue={world.venue}&symbol=S&interval=1m&start=2031-03-03&end=2031-03-04"
     features = world.client.json(path)["rows"]
     assert len(features) == len(world.client.json(path.replace("features", "bars"))["rows"])

@@ -94,7 +94,7 @@ def words(stores: Stores) -> tuple[str, int]:
 def test_all_words_are_found_together(store: Store, words: tuple[str, int]) -> None:
     venue, day = words
     _finds(store, _KINDS, venue, WORDS, day)
-    listed = store.symbols(TRADES, day, day + DAY)
+    listed = store.symbols(TRADES, day, day + DAY, exact=True)
     assert sorted(listed.filter(listed["venue"] == venue)["symbol"]) == sorted(WORDS)
 
 

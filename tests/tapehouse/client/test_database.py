@@ -197,14 +197,15 @@ def test_a_name_that_is_not_stored_is_an_error_of_its_own(playing: _Playing) -> 
 
 def test_a_plan_is_a_table_and_keeps_the_document(playing: _Playing) -> None:
     segment = {"store": "questdb", "start": "2024-01-01T00:00:00Z", "end": "2024-01-02T00:00:00.5Z", "why": "hot",
-               "statement": "SELECT 1", "rows": 10, "bytes": 400, "quality": ["gaps", "revised"]}  # fmt: skip
+               "statement": "SELECT 1", "rows": 10, "all_rows": 90, "all_bytes": 400,
+               "quality": ["gaps", "revised"]}  # fmt: skip
     document = {"query": {"kind": "bars"}, "segments": [segment]}
     db, gateway = playing(saying(document))
     plan = db.explain("bars", "A", "2024-01-01", "2024-01-02", venue="v", interval="1m")
     assert gateway.asked["kind"] == ["bars"]
     assert plan.document == document
-    assert plan.segments.select("store", "rows", "bytes", "quality", "statement").rows() == [
-        ("questdb", 10, 400, "gaps, revised", "SELECT 1")
+    assert plan.segments.select("store", "rows", "all_rows", "all_bytes", "quality", "statement").rows() == [
+        ("questdb", 10, 90, 400, "gaps, revised", "SELECT 1")
     ]
     assert "questdb" in repr(plan)
     assert "SELECT 1" in plan._repr_html_()
