@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
@@ -24,6 +25,7 @@ from tapehouse.stores.questdb_refresh import refresh_bar_views
 from tapehouse.tabular import as_frame
 from tests.batches import batch
 from tests.conftest import Platform
+from tests.waiting import until
 
 _START = parse_ns("2024-05-06")
 _COLUMNS = ", ".join("cast(ts AS long)" if name == "ts" else name for name in BARS.names)
@@ -162,6 +164,26 @@ def test_a_bar_starts_within_the_span(
     whole = _bars(reader, venue, "1d")
     some = _bars(reader, venue, "1d", _START + HOUR, _START + DAY + HOUR)
     assert some.equals(whole.filter(pl.col("ts").dt.day() == 7))
+
+
+@pytest.mark.long
+async def test_transactions_are_kept_until_they_are_refreshed_and_forgotten_then(
+    questdb: QuestDB, reader: QuestReader, writer: QuestDBWriter, venue: str
+) -> None:
+    """QuestDB keeps them in parts of 5,000, which it looks through each 30 seconds."""
+    statement = "SELECT min(sequencerTxn), max(sequencerTxn) FROM wal_transactions('trades')"
+    refresh_bar_views(questdb)
+    shown = reader.fetch(statement)[0][1]
+    for number in range(10_100):
+        assert not writer.commit([_trades(venue, 5, _START + number * MINUTE, MINUTE, 1)])
+    reader.wait_applied("trades")
+    # Longer than the pause between two looks.
+    await asyncio.sleep(40)
+    assert reader.fetch(statement)[0][0] <= shown + 1
+    written = ((_START, _START + 10_100 * MINUTE),)
+    assert read_refreshed_views(reader, "1m").unrefreshed == written
+    refresh_bar_views(questdb)
+    await until(lambda: reader.fetch(statement)[0][0] > shown + 5_000 - 1, "the transactions to be forgotten")
 
 
 _spans = st.lists(st.tuples(st.integers(0, 8000), st.integers(1, 4000)), max_size=12)
