@@ -1,4 +1,4 @@
-"""The share of a core of a platform that does nothing, and of one whose feed sends 10 ticks a second.
+"""The share of a core of a platform that does nothing, and of one whose feed sends 10 trades a second and no books.
 
 All processes are counted: the runner, the servers and the roles. After a warm-up each is left alone for a minute.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from bench.stand import Stand, cpu_s, stand
+from bench.stand import TRADES_ALONE, Stand, cpu_s, stand
 from tapehouse.identity import running_pid
 
 _WARM_S, _RUN_S = 30, 60
 
 
 def measure() -> dict[str, Any]:
-    """Shares of a core without a feed and at 10 ticks a second, by part and in all."""
+    """Shares of a core without a feed and at 10 trades a second, by part and in all."""
     with stand() as platform:
         no_feed = _shares(platform)
-    with stand("sim", TAPEHOUSE_SIMULATOR__RATE="10") as platform:
+    with stand("sim", TAPEHOUSE_SIMULATOR__RATE="10", **TRADES_ALONE) as platform:
         ticking = _shares(platform)
     return {
         "cores_no_feed": round(sum(no_feed.values()), 3),

@@ -1,4 +1,4 @@
-"""The simulated venue at 20,000 ticks a second for ten minutes: what each process holds, and every row counted.
+"""The simulated venue at 20,000 trades a second for ten minutes: what each process holds, and every row counted.
 
 Ids of a simulated symbol count from 1 without a hole, so what the source had of it is known from its last id.
 Memory is what a process has for itself: files that QuestDB maps are not counted. Peer: the same processes after
@@ -12,7 +12,7 @@ import sys
 import time
 from typing import Any
 
-from bench.stand import Stand, own_mb, stand
+from bench.stand import TRADES_ALONE, Stand, own_mb, stand
 from tapehouse.stores.questdb import QuestReader
 
 _RATE, _SYMBOLS = 20_000, 200
@@ -27,7 +27,7 @@ def measure() -> dict[str, Any]:
     if seconds <= _WARM_S:
         sys.exit(f"bench: expected more than {_WARM_S} seconds, was {seconds}")
     simulated = {"TAPEHOUSE_SIMULATOR__RATE": str(_RATE), "TAPEHOUSE_SIMULATOR__SYMBOLS": str(_SYMBOLS)}
-    with stand("sim", **simulated) as platform:
+    with stand("sim", **simulated, **TRADES_ALONE) as platform:
         time.sleep(_WARM_S)
         before = _memory(platform)
         time.sleep(seconds - _WARM_S)

@@ -20,6 +20,8 @@ from tapehouse.settings import Settings, load
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 SPY = DATA / "us_equities_2013" / "spy_trades.parquet"
+TRADES_ALONE = {"TAPEHOUSE_SIMULATOR__QUOTES_RATE": "0", "TAPEHOUSE_SIMULATOR__DEPTH_RATE": "0"}
+"""Settings of a simulated venue without quotes and books."""
 _TICK = os.sysconf("SC_CLK_TCK")
 _READY_S = 120
 

@@ -145,13 +145,17 @@ class Simulator(_Section):
     seed: int = 1
     """Random seed of the ticks."""
     rate: int = Field(1000, ge=1, le=1_000_000)
-    """Ticks a second, of all symbols together."""
+    """Trades a second, of all symbols together."""
+    quotes_rate: int = Field(100, ge=0, le=100_000)
+    """Quotes a second, of all symbols together; 0: none."""
+    depth_rate: int = Field(100, ge=0, le=100_000)
+    """Updates of order books a second, of all symbols together; 0: no books."""
     symbols: int = Field(200, ge=1, le=100_000)
     """Number of symbols."""
     late: float = Field(0.001, ge=0, le=0.5)
-    """Share of ticks that are published late."""
+    """Share of trades that are published late."""
     duplicate: float = Field(0.001, ge=0, le=0.5)
-    """Share of ticks that are published twice."""
+    """Share of trades that are published twice."""
     history_days: int = Field(0, ge=0, le=30)
     """Whole days (UTC) of history before today that a new home starts with, and today so far."""
 

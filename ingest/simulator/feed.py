@@ -8,6 +8,7 @@ is the exception: all of it is published, as fast as the stream accepts it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
+from ingest.simulator.book_rows import BookRows
 from ingest.simulator.timeline import Profile, Timeline
 from ingest.simulator.timeline_file import load, open_timeline
 from ingest.simulator.trades import VENUE, Simulator
@@ -30,7 +32,6 @@ _STEP_S = 0.01
 _STEP_POSITIONS = 50_000
 _SAVE_EVERY_S = 0.5
 _REPORT_EVERY_S = 0.2
-_ORIGIN = Origin("trades", VENUE, "the simulator", {"format": "row"})
 
 
 def max_unsaved_positions(rate: int) -> int:
@@ -59,6 +60,7 @@ class SimulatorFeed:
         self._saved = await state.get(CHECKPOINT) or 0
         timeline = self._timeline()
         simulator = Simulator(timeline)
+        books = BookRows(simulator)
         position = self._saved
         self._history_detail = "seeding history" if position < timeline.history else ""
         loop = asyncio.get_running_loop()
@@ -72,7 +74,7 @@ class SimulatorFeed:
                 )
                 until = min(simulator.due(position, now_ns()), limit, position + _STEP_POSITIONS)
                 if until > position:
-                    await self._emit(simulator, intake, position, until)
+                    await self._emit(simulator, books, intake, position, until)
                     position = until
                 await self._save(state, publisher)
                 behind = simulator.due(position, now_ns()) > position + _STEP_POSITIONS // 10
@@ -94,19 +96,27 @@ class SimulatorFeed:
             bound=max_unsaved_positions(before.rate if before else config.rate),
             now_ns=now_ns(),
             history_days=config.history_days,
+            quotes=config.quotes_rate,
+            depth=config.depth_rate,
         )
 
-    async def _emit(self, simulator: Simulator, intake: Intake, position: int, until: int) -> None:
-        batch = simulator.batch(position, until)
-        ticket = -1
-        if batch.rows:
-            received_ns = int(batch.array("ts_recv")[-1])
-            is_history = until <= simulator.timeline.history
+    async def _emit(
+        self, simulator: Simulator, books: BookRows, intake: Intake, position: int, until: int
+    ) -> None:
+        is_history = until <= simulator.timeline.history
+        trades = simulator.batch(position, until)
+        if trades.rows:
+            received_ns = int(trades.array("ts_recv")[-1])
             share = f"{until / simulator.timeline.history:.0%}" if is_history else ""
             self._history_detail = f"seeding history: {share}, {day_of(received_ns)}" if is_history else ""
-            ticket = await intake.put(batch, _ORIGIN)
+        # Quotes first: that of a trade is then published before it.
+        ticket = -1
+        for batch in itertools.chain(books.batches(position, until), [trades] if trades.rows else []):
+            origin = Origin(batch.kind.name, VENUE, "the simulator", {"format": "row"})
+            ticket = max(ticket, await intake.put(batch, origin))
             # The age of history is no lag.
-            self._health.wrote(batch.rows, now_ns() if is_history else received_ns, 0)
+            received_ns = now_ns() if is_history else int(batch.array("ts_recv")[-1])
+            self._health.wrote(batch.rows, received_ns, 0)
         self._unacknowledged.append((ticket, until))
 
     async def _save(self, state: State, publisher: Publisher) -> None:

@@ -1,15 +1,11 @@
-"""The simulator's instruments: names, trading frequencies, and the price of each at any time.
-
-A price is value noise: for each of several periods, from half a second to a year, random values at multiples of the
-period, interpolated smoothly; the amplitude grows with the square root of the period, as in real prices. The price
-at a time therefore needs no history.
-"""
+"""The simulator's instruments: names, trading frequencies, and the price of each at any time, by `noise`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.simulator.noise import FAST, SLOW, Doubles, fast_noise, noise_bounds, slow_noise
 from ingest.simulator.pseudo_random import (
     RandomWords,
     approximate_exp,
@@ -18,10 +14,11 @@ from ingest.simulator.pseudo_random import (
     to_normal,
     to_uniform,
 )
-from tapehouse.clock import DAY, SECOND, Nanos
+from tapehouse.clock import SECOND, Nanos
 
 Codes = NDArray[np.int32]
-Doubles = NDArray[np.float64]
+Ticks = NDArray[np.int64]
+"""Prices as multiples of the instruments' price steps."""
 
 _WELL_KNOWN = {
     "BTCUSDT": 61_800.0,
@@ -38,12 +35,8 @@ _SYLLABLES = len(_CONSONANTS) * len(_VOWELS)
 _STRIDE = 381_697
 """Shares no factor with the number of names of three syllables, so that no two indices have one name."""
 
-_SLOW = tuple(2 * 4**octave for octave in range(13))
-"""Periods in s, evaluated at whole seconds."""
-_FAST = SECOND // 2
-"""Period in ns, evaluated at any time."""
-_CALIBRATION = 1.1
-"""Scales the standard deviation of a day's change to the instrument's volatility."""
+_ROUNDING = 1e-12
+"""Relative error of a computed price, at most; far below half a price step of any price."""
 _START, _VOLATILITY, _SPREAD, _SIZE, _LEVEL = 11, 12, 13, 14, 15
 
 
@@ -63,12 +56,21 @@ class Instruments:
         self._half_spread = 0.00002 + 0.0002 * to_uniform(random_words(places, make_key(seed, _SPREAD)))
         digits = np.array([len(str(int(start))) if start >= 1 else 0 for start in starts])
         self._price_steps = 10.0 ** np.clip(6 - digits, 0, 8)
+        self.level_gaps = np.maximum(np.rint(2 * self._half_spread * starts * self._price_steps), 1).astype(
+            np.int64
+        )
+        """Distance of two levels of a book in price steps, by instrument."""
         self._typical_sizes = 500 / starts
         self._size_steps = 10.0 ** np.clip(digits, 0, 8)
-        self._slow_keys = np.stack([random_words(places, make_key(seed, _LEVEL, period)) for period in _SLOW])
-        self._fast_keys = random_words(places, make_key(seed, _LEVEL, -_FAST))
+        self._slow_keys = np.stack([random_words(places, make_key(seed, _LEVEL, period)) for period in SLOW])
+        self._fast_keys = random_words(places, make_key(seed, _LEVEL, -FAST))
         self._first_second = 0
         self._levels_by_second = np.empty((0, count))
+
+    @property
+    def codes(self) -> Codes:
+        """The codes of all instruments: their places among `names`."""
+        return np.arange(self.count, dtype=np.int32)
 
     def weights(self, total: int) -> NDArray[np.int64]:
         """The number of ticks of each instrument among `total`, one or more, falling like Zipf's law."""
@@ -81,16 +83,34 @@ class Instruments:
     def prices(self, codes: Codes, times: Nanos, sides: NDArray[np.int8]) -> Doubles:
         """Trade prices on the instruments' price grids, above 0; `times` in ns UTC, rising."""
         move = self._slow(codes, times)
-        move += _noise(times, _FAST, self._fast_keys[codes]) * _amplitude(_FAST)
+        move += fast_noise(times, self._fast_keys[codes])
         move *= self._volatility[codes]
         traded = self._starts[codes] * approximate_exp(move) * (1 + sides * self._half_spread[codes])
         return self._on_grid(traded, self._price_steps[codes])
 
-    def sizes(self, codes: Codes, random: RandomWords) -> Doubles:
-        """Trade sizes on the instruments' size grids, above 0, nearly lognormal."""
+    def sizes(self, codes: Codes, random: RandomWords, typical: float = 1) -> Doubles:
+        """Sizes on the instruments' size grids, above 0, nearly lognormal; `typical` is in sizes of a typical trade."""
         return self._on_grid(
-            self._typical_sizes[codes] * approximate_exp(to_normal(random)), self._size_steps[codes]
+            self._typical_sizes[codes] * typical * approximate_exp(to_normal(random)), self._size_steps[codes]
         )
+
+    def best_ticks(self, codes: Codes, starts: Nanos, ends: Nanos) -> tuple[Ticks, Ticks]:
+        """(best bids, best asks) that no trade is outside of from `starts` to `ends`, both inclusive, ns UTC.
+
+        They are where trades of both sides are made, further apart the further the price moves meanwhile.
+        """
+        low, high = noise_bounds(starts, ends, self._slow_keys[:, codes], self._fast_keys[codes])
+        volatility, half_spread = self._volatility[codes], self._half_spread[codes]
+        scale = self._starts[codes] * self._price_steps[codes]
+        bids = scale * approximate_exp(low * volatility) * (1 - half_spread) * (1 - _ROUNDING)
+        asks = scale * approximate_exp(high * volatility) * (1 + half_spread) * (1 + _ROUNDING)
+        best_bids = np.maximum(np.rint(bids), 1).astype(np.int64)
+        return best_bids, np.maximum(np.rint(asks).astype(np.int64), best_bids + 1)
+
+    def prices_of(self, codes: Codes, ticks: Ticks) -> Doubles:
+        """Ticks as prices, the same doubles as those of trades."""
+        prices: Doubles = ticks / self._price_steps[codes]
+        return prices
 
     @staticmethod
     def _on_grid(values: Doubles, steps: Doubles) -> Doubles:
@@ -112,7 +132,7 @@ class Instruments:
             before, after = levels[at], levels[at + self.count]
         else:
             keys = self._slow_keys[:, codes]
-            before, after = _levels(seconds, keys), _levels(seconds + 1, keys)
+            before, after = slow_noise(seconds, keys), slow_noise(seconds + 1, keys)
         moving: Doubles = after - before
         moving *= part
         moving += before
@@ -125,33 +145,9 @@ class Instruments:
             known = known[:0]
         missing = np.arange(start + len(known), stop, dtype=np.int64)[:, None]
         if len(missing):
-            known = np.concatenate((known, _levels(missing, self._slow_keys[:, None, :])))
+            known = np.concatenate((known, slow_noise(missing, self._slow_keys[:, None, :])))
             self._first_second, self._levels_by_second = start, known
         return known
-
-
-def _levels(seconds: NDArray[np.int64], keys: RandomWords) -> Doubles:
-    total = _noise(seconds, _SLOW[0], keys[0]) * _amplitude(_SLOW[0] * SECOND)
-    for period, period_keys in zip(_SLOW[1:], keys[1:], strict=True):
-        total += _noise(seconds, period, period_keys) * _amplitude(period * SECOND)
-    return total
-
-
-def _noise(times: NDArray[np.int64], period: int, keys: RandomWords) -> Doubles:
-    """Value noise from -1 to 1: random at multiples of the period, smooth between them."""
-    cells = times // period
-    part = (times - cells * period) * (1 / period)
-    before, after = to_uniform(random_words(cells, keys)), to_uniform(random_words(cells + 1, keys))
-    after -= before
-    after *= part * part * (3 - 2 * part)
-    after += before
-    after *= 2
-    after -= 1
-    return after
-
-
-def _amplitude(period_ns: int) -> float:
-    return _CALIBRATION * float(np.sqrt(period_ns / DAY))
 
 
 def _name(index: int) -> str:

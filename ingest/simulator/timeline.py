@@ -18,12 +18,15 @@ from tapehouse.clock import DAY, SECOND, Nanos, iso
 from tapehouse.errors import UsageError
 
 RATE_MAX = 1_000_000
+BOOK_RATE_MAX = 100_000
 SYMBOLS_MAX = 100_000
 SHARE_MAX = 0.5
 CLOCK_SETBACK_MARGIN = 2 * SECOND
 """The wall clock may be set back by so much between two runs."""
 HISTORY_RATE = 10
 """Positions a second of history: three days and today are about three million, published in seconds."""
+HISTORY_BOOK_RATE = 4
+"""Quotes and updates of depth a second of history, each, at most: updates are long."""
 _BLOCK_MIN = 4_096
 _PARTS = 8
 _PACKET_NS = 500_000
@@ -65,10 +68,18 @@ class Segment:
     first: int
     epoch_ns: int
     rate: int
+    quotes: int = 0
+    """Quotes a second of all symbols together."""
+    depth: int = 0
+    """Updates of depth a second of all symbols together."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.rate <= RATE_MAX:
             raise UsageError(f"simulator rate: expected 1 to {RATE_MAX:,} a second, was {self.rate}")
+        for name in ("quotes", "depth"):
+            rate = getattr(self, name)
+            if not 0 <= rate <= BOOK_RATE_MAX:
+                raise UsageError(f"simulator {name}: expected 0 to {BOOK_RATE_MAX:,} a second, was {rate}")
 
 
 @dataclass(frozen=True)
@@ -182,20 +193,32 @@ class Timeline:
         return times
 
 
-def start_timeline(profile: Profile, rate: int, now_ns: int, history_days: int = 0) -> Timeline:
-    """The timeline of a new home: `rate` positions a second from `now_ns` on.
+def start_timeline(
+    profile: Profile, rate: int, now_ns: int, history_days: int = 0, *, quotes: int = 0, depth: int = 0
+) -> Timeline:
+    """The timeline of a new home: positions, quotes and depth at these rates a second from `now_ns` on.
 
-    `history_days` adds a history at HISTORY_RATE, from 00:00 UTC so many days ago to `now_ns`.
+    `history_days` adds a history at HISTORY_RATE and HISTORY_BOOK_RATE, from 00:00 UTC so many days ago to `now_ns`.
     """
     if not history_days:
-        return Timeline(profile, (Segment(0, now_ns, rate),))
-    past = Segment(0, (now_ns // DAY - history_days) * DAY, HISTORY_RATE)
+        return Timeline(profile, (Segment(0, now_ns, rate, quotes, depth),))
+    midnight = (now_ns // DAY - history_days) * DAY
+    past = Segment(0, midnight, HISTORY_RATE, min(quotes, HISTORY_BOOK_RATE), min(depth, HISTORY_BOOK_RATE))
     history = Timeline(profile, (past,)).due(0, now_ns)
-    return Timeline(profile, (past, Segment(history, now_ns, rate)), history)
+    return Timeline(profile, (past, Segment(history, now_ns, rate, quotes, depth)), history)
 
 
-def resume_timeline(timeline: Timeline, checkpoint: int, bound: int, now_ns: int, rate: int) -> Timeline:
-    """The timeline after a restart.
+def resume_timeline(
+    timeline: Timeline,
+    checkpoint: int,
+    bound: int,
+    now_ns: int,
+    rate: int,
+    *,
+    quotes: int = 0,
+    depth: int = 0,
+) -> Timeline:
+    """The timeline after a restart, which goes on at these rates a second.
 
     All positions below `checkpoint` are stored; after the history, none from `checkpoint + bound` on was published.
     Positions that may have been published keep their content and are published again, as does the rest of the
@@ -215,4 +238,4 @@ def resume_timeline(timeline: Timeline, checkpoint: int, bound: int, now_ns: int
             remedy="Correct the system's clock, or start in a new home: --home DIR.",
         )
     kept = timeline.segments if last.first < switch else timeline.segments[:-1]
-    return replace(timeline, segments=(*kept, Segment(switch, epoch, rate)))
+    return replace(timeline, segments=(*kept, Segment(switch, epoch, rate, quotes, depth)))

@@ -19,8 +19,10 @@ def open_timeline(
     bound: int,
     now_ns: int,
     history_days: int = 0,
+    quotes: int = 0,
+    depth: int = 0,
 ) -> Timeline:
-    """The timeline of this run; it is on the disk when this returns.
+    """The timeline of this run, at these rates a second; it is on the disk when this returns.
 
     All positions below `checkpoint` are stored, and up to `bound` more may have been published after the history.
     `history_days` applies to a new home only. Raises UsageError when the home was created with another profile,
@@ -33,10 +35,10 @@ def open_timeline(
                 f"{path}: expected the simulator's timeline, was absent, although {checkpoint} ticks are stored",
                 remedy="Restore the file, or start in a new home.",
             )
-        timeline = start_timeline(profile, rate, now_ns, history_days)
+        timeline = start_timeline(profile, rate, now_ns, history_days, quotes=quotes, depth=depth)
     else:
         _expect_same(path, known.profile, profile)
-        timeline = resume_timeline(known, checkpoint, bound, now_ns, rate)
+        timeline = resume_timeline(known, checkpoint, bound, now_ns, rate, quotes=quotes, depth=depth)
     save(path, timeline)
     return timeline
 

@@ -8,13 +8,13 @@ its original time and id; a duplicate is emitted at its position and again, iden
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.simulator.cache import cached
 from ingest.simulator.instruments import Codes, Instruments
 from ingest.simulator.pseudo_random import make_key, permutation, random_words, to_uniform
 from ingest.simulator.timeline import Segment, Timeline
@@ -24,7 +24,6 @@ from tapehouse.model import TRADES
 VENUE = "sim"
 _ORDER, _TICKS, _FATE, _DELAYS = 4, 5, 6, 7
 _SIDES = np.uint64(0xD1342543DE82EF95)
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Simulator:
         size = self.profile.block
         parts = []
         for block in range(start // size, max(-(-stop // size), start // size + 1)):
-            rows = _cached(self._emissions, block, self._make_emissions, 2)
+            rows = cached(self._emissions, block, self._make_emissions, 2)
             first, last = np.searchsorted(rows.positions, (start, stop)).tolist()
             parts.append(self._batch(rows.take(slice(first, last))))
         return Batch.concat(parts)
@@ -90,11 +89,16 @@ class Simulator:
     def due(self, position: int, now_ns: int) -> int:
         """The first position from `position` on that must not be emitted yet at `now_ns`."""
         block = position // self.profile.block
-        received = _cached(self._ticks, block, self._make_ticks, 2).ts_recv
+        received = cached(self._ticks, block, self._make_ticks, 2).ts_recv
         if received[-1] <= now_ns:
             return self.timeline.due(position, now_ns)
         within = int(np.searchsorted(received, now_ns, side="right"))
         return max(position, block * self.profile.block + within)
+
+    def time(self, position: int) -> int:
+        """The time of the tick of a position, ns UTC."""
+        block, place = divmod(position, self.profile.block)
+        return int(cached(self._ticks, block, self._make_ticks, 2).ts_event[place])
 
     def _batch(self, rows: _Rows) -> Batch:
         count = len(rows.seq)
@@ -115,7 +119,7 @@ class Simulator:
     def _make_emissions(self, block: int) -> _Rows:
         """The ticks emitted in a block: its own except the late ones, and delayed ones of earlier blocks."""
         first = block * self.profile.block
-        ticks = _cached(self._ticks, block, self._make_ticks, 2)
+        ticks = cached(self._ticks, block, self._make_ticks, 2)
         self._delayed(block)
         parts = [ticks]
         for source in (block - delay for delay in self._block_delays if delay <= block):
@@ -157,7 +161,7 @@ class Simulator:
 
     def _delayed(self, block: int) -> _DelayedTicks:
         """The delayed ticks of a block, cached until the last of them is emitted."""
-        return _cached(
+        return cached(
             self._delayed_by_block,
             block,
             self._make_delayed,
@@ -170,7 +174,7 @@ class Simulator:
 
     def _make_delayed(self, block: int) -> _DelayedTicks:
         profile, size = self.profile, self.profile.block
-        ticks = _cached(self._ticks, block, self._make_ticks, 2)
+        ticks = cached(self._ticks, block, self._make_ticks, 2)
         fate = self._draw_fate(ticks.positions)
         chosen = fate < profile.late + profile.duplicates
         rows = ticks.take(chosen)
@@ -189,12 +193,3 @@ def _delay_blocks(segment: Segment, size: int) -> list[int]:
     """The delays of ticks in blocks: up to about a second, in four steps."""
     most = segment.rate // size
     return [most, most // 2, most // 4, most // 16]
-
-
-def _cached(cache: OrderedDict[int, _T], block: int, make: Callable[[int], _T], limit: int) -> _T:
-    found = cache.get(block)
-    if found is None:
-        found = cache[block] = make(block)
-        while len(cache) > limit:
-            cache.popitem(last=False)
-    return found

@@ -37,6 +37,9 @@ replay_margin_s = 60
 
 [simulator]
 rate = 5000
+# Each row of its trades is counted, and of no other kind.
+quotes_rate = 0
+depth_rate = 0
 symbols = 50
 late = 0.01
 duplicate = 0.01
