@@ -152,7 +152,9 @@ class QuerySurface:
         return book
 
     def features(self, query: Query) -> pl.DataFrame:
-        """The features of one symbol's bars: `ts` and one column per feature."""
+        """The features of bars: `ts`, `symbol` and one column per feature."""
+        if len(query.symbols) > 1:
+            self._series.check(query)
         features = read_features(self._registry, query)
         if features.is_empty():
             self._series.check(query)

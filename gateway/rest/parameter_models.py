@@ -218,7 +218,7 @@ class ExplainParameters(RowParameters):
 class FeatureParameters(FormatParameters, SpanParameters):
     """/v1/features."""
 
-    symbol: Annotated[Name, _SYMBOL]
+    symbol: Annotated[tuple[Name, ...], _SYMBOLS]
     venue: Annotated[Name | None, _VENUE] = None
     interval: Annotated[StandardInterval, _STANDARD]
 

@@ -13,7 +13,7 @@ from functools import partial
 import polars as pl
 
 from gateway.stores.contract import symbols_frame
-from tapehouse.clock import DAY, MINUTE
+from tapehouse.clock import DAY, MINUTE, iso
 from tapehouse.stores.questdb import QuestReader
 from tapehouse.stores.questdb_bars import (
     DAILY_BARS,
@@ -25,8 +25,8 @@ from tapehouse.stores.questdb_bars import (
 )
 from tapehouse.tabular import TIME
 
-_PIECES = 40
-"""Pieces that one statement reads."""
+_STARTS = 500
+"""Days or minutes that one statement reads."""
 _FINER = ((DAILY_BARS, MINUTE_BARS, DAY), (MINUTE_BARS, TRADES, MINUTE))
 """(source, the source of finer times, how long a bar of the first is in ns)."""
 _SERIES = ("venue", "symbol")
@@ -87,47 +87,49 @@ def _count_pieces(views: RefreshedViews, start_ns: int, end_ns: int) -> list[Bar
 
 
 def _refine(reader: QuestReader, series: pl.DataFrame, source: str, finer: str, step: int) -> pl.DataFrame:
-    """The series with the times that are of a source's bars replaced by those of the finer source within the bar."""
-    ends = [series.filter(pl.col(f"{end}_of") == source)[end] for end in ("first", "last")]
-    starts = pl.concat(ends).unique().sort().to_list()
-    within = _read_pieces(reader, [BarPiece(finer, start, start + step) for start in starts])
+    """The series with the times that are of a source's bars replaced by those of the finer source within the bars."""
+    coarse = [series.filter(pl.col(f"{end}_of") == source)[end] for end in ("first", "last")]
+    within = _read_within(reader, BarPiece(finer, 0, step), pl.concat(coarse).unique().sort().to_list())
+    # Of a series the first time is in the first of its bars: it has none in the earlier ones that are of others.
+    series = series.join(within, on=_SERIES, how="left")
     for end in ("first", "last"):
-        times = within.select(*_SERIES, pl.col("start").alias(end), pl.col(end).alias("finer"))
         # A trade that was cancelled meanwhile leaves the time of its bar.
-        is_finer = (pl.col(f"{end}_of") == source) & pl.col("finer").is_not_null()
-        series = (
-            series.join(times, on=(*_SERIES, end), how="left")
-            .with_columns(
-                pl.when(is_finer).then("finer").otherwise(end).alias(end),
-                pl.when(is_finer).then(pl.lit(finer)).otherwise(f"{end}_of").alias(f"{end}_of"),
-            )
-            .drop("finer")
+        is_finer = (pl.col(f"{end}_of") == source) & pl.col(f"finer_{end}").is_not_null()
+        series = series.with_columns(
+            pl.when(is_finer).then(f"finer_{end}").otherwise(end).alias(end),
+            pl.when(is_finer).then(pl.lit(finer)).otherwise(f"{end}_of").alias(f"{end}_of"),
         )
-    return series
+    return series.drop("finer_first", "finer_last")
+
+
+def _read_within(reader: QuestReader, piece: BarPiece, starts: Sequence[int]) -> pl.DataFrame:
+    """venue, symbol, finer_first and finer_last (ns) of a piece's source within days or minutes, given by their starts.
+
+    The piece says how long they are; QuestDB reads nothing else.
+    """
+    digits = len("2024-01-01" if piece.end_ns == DAY else "2024-01-01T00:00")
+    parts = []
+    for at in range(0, len(starts), _STARTS):
+        listed = ",".join(iso(start)[:digits] for start in starts[at : at + _STARTS])
+        parts += reader.fetch(
+            f"SELECT venue, symbol, cast(min({piece.time}) AS long), cast(max({piece.time}) AS long), count() "
+            f"FROM {piece.source} WHERE {piece.counted}{piece.time} IN '[{listed}]' GROUP BY venue, symbol"
+        )
+    times = pl.col("first", "last").cast(pl.Int64)
+    found = symbols_frame(parts).with_columns(times).group_by(_SERIES)
+    return found.agg(finer_first=pl.col("first").min(), finer_last=pl.col("last").max())
 
 
 def _read_pieces(reader: QuestReader, pieces: Sequence[BarPiece]) -> pl.DataFrame:
-    """venue, symbol, first and last (ns), rows, of each piece apart, with the piece's start (ns) and source."""
-    parts, places = [], []
-    for at in range(0, len(pieces), _PIECES):
-        some = list(enumerate(pieces))[at : at + _PIECES]
-        statement = " UNION ALL ".join(f"({_piece_statement(place, piece)})" for place, piece in some)
-        bound = [value for _, piece in some for value in (piece.start_ns, piece.end_ns)]
-        for place, *row in reader.fetch(statement, bound):
-            places.append(place)
-            parts.append(row)
-    frame = symbols_frame(parts).with_columns(pl.col("first", "last").cast(pl.Int64))
-    return frame.with_columns(
-        start=pl.Series([pieces[place].start_ns for place in places], dtype=pl.Int64),
-        source=pl.Series([pieces[place].source for place in places], dtype=pl.String),
+    """venue, symbol, first and last (ns), rows, of each piece apart, with its source."""
+    statement = " UNION ALL ".join(
+        f"(SELECT {place} AS place, venue, symbol, cast(min({piece.time}) AS long), cast(max({piece.time}) AS long), "
+        f"{_rows_of(piece)} FROM {piece.source} WHERE {piece.condition} GROUP BY venue, symbol)"
+        for place, piece in enumerate(pieces)
     )
-
-
-def _piece_statement(place: int, piece: BarPiece) -> str:
-    return (
-        f"SELECT {place} AS place, venue, symbol, cast(min({piece.time}) AS long), cast(max({piece.time}) AS long), "
-        f"{_rows_of(piece)} FROM {piece.source} WHERE {piece.condition} GROUP BY venue, symbol"
-    )
+    found = reader.fetch(statement, [value for piece in pieces for value in (piece.start_ns, piece.end_ns)])
+    frame = symbols_frame([row[1:] for row in found]).with_columns(pl.col("first", "last").cast(pl.Int64))
+    return frame.with_columns(source=pl.Series([pieces[row[0]].source for row in found], dtype=pl.String))
 
 
 def _rows_of(piece: BarPiece) -> str:

@@ -10,15 +10,15 @@ from ops.cli import options
 
 
 @click.command()
-@click.argument("symbol")
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL...")
 @click.argument("interval")
 @click.option("--start", help="Start, inclusive, as for query.")
 @click.option("--end", help="End, exclusive  [default: up to the newest bar]")
-@click.option("--last", type=int, help="Only the last N bars; --start is optional then.")
+@click.option("--last", type=int, help="Only the last N bars of each symbol; --start is optional then.")
 @options.venue
 @options.home
 def command(
-    symbol: str,
+    symbols: tuple[str, ...],
     interval: str,
     start: str | None,
     end: str | None,
@@ -26,9 +26,9 @@ def command(
     venue: str | None,
     home: Path | None,
 ) -> None:
-    """Show the features of the bars of SYMBOL, such as 1m: a row a bar."""
+    """Show the features of the bars of SYMBOLs of an INTERVAL, such as 1m: a row a bar, in order of time."""
     from ops.export.outfile import write_frame
     from tapehouse.client.address import connected
 
     with connected(None, home) as db:
-        write_frame(db.features(symbol, interval, start, end, venue=venue, last=last))
+        write_frame(db.features(symbols, interval, start, end, venue=venue, last=last))

@@ -12,13 +12,12 @@ from tapehouse.client import display
 from tapehouse.client.asof import asof
 from tapehouse.client.display import Plan
 from tapehouse.client.download import RowDownload
+from tapehouse.client.parameters import Names, as_names, span_parameters
 from tapehouse.client.transport import Parameters, Transport
 from tapehouse.clock import iso, now_ns
 from tapehouse.errors import TapehouseError
 from tapehouse.query_times import Time, query_ns
 
-Names = str | Sequence[str]
-"""One name, or several."""
 _FIRST_COLUMNS: Final = {
     "trades": ("ts_event", "symbol", "price", "size"),
     "quotes": ("ts_event", "symbol", "bid", "ask"),
@@ -90,10 +89,10 @@ class Database:
 
         >>> db.trades(["BTCUSDT", "ETHUSDT"], "-1h", columns=["symbol", "price"])
         """
-        span = _span_parameters(
+        span = span_parameters(
             start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns, flags=flags
         )
-        return self._rows("trades", {"symbol": _names(symbols), **span})
+        return self._rows("trades", {"symbol": as_names(symbols), **span})
 
     def quotes(
         self,
@@ -111,10 +110,10 @@ class Database:
 
         >>> db.quotes("BTCUSDT", "today")
         """
-        span = _span_parameters(
+        span = span_parameters(
             start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns, flags=flags
         )
-        return self._rows("quotes", {"symbol": _names(symbols), **span})
+        return self._rows("quotes", {"symbol": as_names(symbols), **span})
 
     def depth(
         self,
@@ -132,10 +131,10 @@ class Database:
 
         >>> db.depth("BTCUSDT", last=10)
         """
-        span = _span_parameters(
+        span = span_parameters(
             start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns, flags=flags
         )
-        return self._rows("depth", {"symbol": _names(symbols), **span})
+        return self._rows("depth", {"symbol": as_names(symbols), **span})
 
     def bars(
         self,
@@ -160,11 +159,11 @@ class Database:
 
         >>> db.bars("BTCUSDT", "1h", "2024-01-02", "2024-01-03", fill="flat")
         """
-        span = _span_parameters(
+        span = span_parameters(
             start, end, venue=venue or self._venue, last=last, limit=limit, columns=columns
         )
         bars = {"interval": interval, "fill": fill, "open": None if open else "false"}
-        return self._rows("bars", {"symbol": _names(symbols), **bars, **span})
+        return self._rows("bars", {"symbol": as_names(symbols), **bars, **span})
 
     def account_trades(
         self,
@@ -180,7 +179,7 @@ class Database:
 
         >>> db.account_trades(1, "2024-11-05")
         """
-        span = _span_parameters(start, end, last=last, limit=limit, columns=columns)
+        span = span_parameters(start, end, last=last, limit=limit, columns=columns)
         ids = [str(account) for account in ([accounts] if isinstance(accounts, (int, str)) else accounts)]
         return self._rows("account_trades", {"account": ids, **span})
 
@@ -199,12 +198,12 @@ class Database:
 
         >>> db.gaps(start="yesterday")
         """
-        span = _span_parameters(start, end, venue=venue, last=last, limit=limit, columns=columns)
-        return self._rows("gaps", {"symbol": _names(symbols), **span})
+        span = span_parameters(start, end, venue=venue, last=last, limit=limit, columns=columns)
+        return self._rows("gaps", {"symbol": as_names(symbols), **span})
 
     def features(
         self,
-        symbol: str,
+        symbols: Names,
         interval: str,
         start: Time | None = None,
         end: Time | None = None,
@@ -212,19 +211,21 @@ class Database:
         venue: str | None = None,
         last: int | None = None,
     ) -> pl.DataFrame:
-        """A row per bar: `ts` and the features of `tapehouse.features.candle`, null where undefined.
+        """A row per bar: `ts`, `symbol` and the features of `tapehouse.features.candle`, null where undefined.
 
-        >>> db.features("BTCUSDT", "1m", "-1h")
+        In order of time, then symbol; at most 500,000 bars. interval: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w or 1M.
+
+        >>> db.features(["BTCUSDT", "ETHUSDT"], "1m", "-1h")
         """
-        span = _span_parameters(start, end, venue=venue or self._venue, last=last)
-        return self._rows("features", {"symbol": symbol, "interval": interval, **span})
+        span = span_parameters(start, end, venue=venue or self._venue, last=last)
+        return self._rows("features", {"symbol": as_names(symbols), "interval": interval, **span})
 
     def latest(self, symbols: Names = (), *, venue: str | None = None) -> pl.DataFrame:
         """The last trade of each symbol, sorted by symbol; of all live symbols of the venue by default.
 
         >>> db.latest(["BTCUSDT", "ETHUSDT"])
         """
-        return self._rows("latest", {"venue": venue or self._venue, "symbol": _names(symbols)})
+        return self._rows("latest", {"venue": venue or self._venue, "symbol": as_names(symbols)})
 
     def rankings(
         self,
@@ -363,7 +364,7 @@ class Database:
         if kind not in ("account_trades", "gaps"):
             venue = venue or self._venue
         owner = "account" if kind == "account_trades" else "symbol"
-        return {owner: _names(symbols), **_span_parameters(start, end, venue=venue, **span)}
+        return {owner: as_names(symbols), **span_parameters(start, end, venue=venue, **span)}
 
     def _rows(self, name: str, parameters: Parameters) -> pl.DataFrame:
         self._segments = []
@@ -374,30 +375,3 @@ class Database:
             return rows
         first = [column for column in _FIRST_COLUMNS.get(name, ()) if column in rows.columns]
         return rows.select(*first, *(column for column in rows.columns if column not in first))
-
-
-def _span_parameters(
-    start: Time | None,
-    end: Time | None,
-    *,
-    venue: str | None = None,
-    last: int | None = None,
-    limit: int | None = None,
-    columns: Names = (),
-    flags: int = 0,
-) -> dict[str, object]:
-    """The query parameters that all kinds have."""
-    now = now_ns()
-    return {
-        "venue": venue or None,
-        "start": None if start is None else iso(query_ns(start, "start", now)),
-        "end": None if end is None else iso(query_ns(end, "end", now)),
-        "last": last,
-        "limit": limit,
-        "columns": _names(columns),
-        "flags": flags or None,
-    }
-
-
-def _names(names: Names) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)

@@ -51,10 +51,14 @@ class BarPiece:
         return "ts_event" if self.is_trades else "ts"
 
     @property
+    def counted(self) -> str:
+        """The part of the condition that leaves out trades that count in no bar, with a trailing AND, or nothing."""
+        return f"(flags & {int(NO_BAR)}) = 0 AND " if self.is_trades else ""
+
+    @property
     def condition(self) -> str:
         """The WHERE condition of the rows that count in bars, with %s for its start and its end."""
-        counted = f"(flags & {int(NO_BAR)}) = 0 AND " if self.is_trades else ""
-        return f"{counted}{self.time} >= cast(%s AS timestamp_ns) AND {self.time} < cast(%s AS timestamp_ns)"
+        return f"{self.counted}{self.time} >= cast(%s AS timestamp_ns) AND {self.time} < cast(%s AS timestamp_ns)"
 
 
 @dataclass(frozen=True)

@@ -156,10 +156,19 @@ def test_the_client_gives_the_stores_rows_as_polars(up: Up, venue: str) -> None:
         assert both["seq"].to_list() == list(range(_ROWS - 20, _ROWS))
         bars = db.bars("A", "1h", _DAY, "2024-03-06", venue=venue)
         assert bars.equals(up.query("bars", "A", venue, _DAY, "2024-03-06", interval="1h"))
+        merged = db.bars("A", "7m", _DAY, "2024-03-06", venue=venue)
+        assert merged.equals(up.query("bars", "A", venue, _DAY, "2024-03-06", interval="7m"))
+        assert 0 < merged.height < db.bars("A", "5m", _DAY, "2024-03-06", venue=venue).height
         assert db.features("A", "1h", _DAY, "2024-03-06", venue=venue)["ts"].equals(bars["ts"])
+        both = db.features(_SYMBOLS, "1h", _DAY, "2024-03-06", venue=venue)
+        alone = db.features("A", "1h", _DAY, "2024-03-06", venue=venue)
+        assert both.filter(pl.col("symbol") == "A").equals(alone)
         assert db.explain("trades", "A", _DAY, venue=venue).segments["end"].to_list() == [None]
         found = db.catalog("trades", venue=venue)
         assert found.select("symbol", "rows").rows() == [("A", _ROWS // 2), ("B/Ü", _ROWS // 2)]
+        for symbol, first, last in found.select("symbol", "first", "last").iter_rows():
+            times = db.trades(symbol, _DAY, venue=venue)["ts_event"]
+            assert (first, last) == (times.min(), times.max())
         assert db.gaps(start=_DAY, end="2024-03-06", venue=venue).is_empty()
         assert db.account_trades(2**60, last=1).is_empty()
 
@@ -174,7 +183,9 @@ def test_the_client_gives_the_stores_rows_as_polars(up: Up, venue: str) -> None:
 def test_the_client_tells_misuse_as_the_stores_would(up: Up, venue: str) -> None:
     with tapehouse.connect(home=up.home) as db:
         with pytest.raises(UsageError, match="15s 30s 1m"):
-            db.bars("A", "7m", _DAY, venue=venue)
+            db.bars("A", "10s", _DAY, venue=venue)
+        with pytest.raises(UsageError, match="15s 30s 1m"):
+            db.features("A", "7m", _DAY, venue=venue)
         with pytest.raises(UsageError, match="book: expected a snapshot") as raised:
             db.book("A", _DAY, venue=venue)
         assert raised.value.remedy

@@ -309,6 +309,10 @@ def test_lookups(world: World) -> None:
     path = f"/v1/features?venue={world.venue}&symbol=S&interval=1m&start=2031-03-03&end=2031-03-04"
     features = world.client.json(path)["rows"]
     assert len(features) == len(world.client.json(path.replace("features", "bars"))["rows"])
+    assert {row["symbol"] for row in features} == {"S"}
+    assert world.client.json(path.replace("symbol=S", "symbol=*"))["rows"] == features
+    wrong = world.client.json(path.replace("symbol=S", "symbol=S&symbol=T_"), 400)
+    assert wrong["detail"].startswith(f"no T_ of {world.venue}")
     assert features == _read_back(_arrow(world.client.get(f"{path}&format=arrow").data))
     assert world.client.json("/v1/rankings") == {"rows": []}
 
@@ -356,7 +360,8 @@ def _read_back(frame: pl.DataFrame) -> list[dict[str, Any]]:
         ("/v1/book?venue=V&symbol=S", "no venue V; "),
         ("/v1/catalog?kind=ticks", "kind: expected one of"),
         ("/v1/explain?kind=ticks", "kind: expected one of"),
-        ("/v1/features?venue=V&symbol=S&symbol=T&interval=1m&last=1", "symbol: expected once"),
+        ("/v1/features?venue=V&symbol=S&symbol=S&interval=1m&last=1", "symbol: expected each once"),
+        ("/v1/features?venue=V&interval=1m&last=1", "symbol: expected a value"),
     ],
 )
 def test_what_cannot_be_asked_is_a_problem_that_says_what_can(world: World, path: str, said: str) -> None:

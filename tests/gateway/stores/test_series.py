@@ -93,23 +93,31 @@ def test_trades_that_no_view_shows_yet_are_in_it(stores: Stores, store: Store, v
 def test_of_the_trades_only_minutes_are_read(
     stores: Stores, stored: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many series there are: in statements of so many pieces, of whole days none of trades."""
-    read: list[BarPiece] = []
-    read_pieces = questdb_series._read_pieces
+    """Of whole days none; however many series share a minute, once."""
+    read: list[tuple[str, Sequence[int]]] = []
+    read_within = questdb_series._read_within
 
-    def told(reader: QuestReader, pieces: Sequence[BarPiece]) -> pl.DataFrame:
-        read.extend(pieces)
-        return read_pieces(reader, pieces)
+    def told(reader: QuestReader, piece: BarPiece, starts: Sequence[int]) -> pl.DataFrame:
+        read.append((piece.source, starts))
+        return read_within(reader, piece, starts)
 
-    monkeypatch.setattr(questdb_series, "_read_pieces", told)
+    monkeypatch.setattr(questdb_series, "_read_within", told)
+    monkeypatch.setattr(questdb_series, "_STARTS", 7)
     refresh_bar_views(stores.settings.questdb)
     assert _listed(stores.hot, START, START + 4 * DAY).equals(stored)
-    trades = [piece for piece in read if piece.is_trades]
-    assert {piece.end_ns - piece.start_ns for piece in trades} == {MINUTE}
-    assert len(trades) == len({piece.start_ns for piece in trades}) <= 2 * stored.height
+    (days, day_starts), (minutes, minute_starts) = read
+    assert (days, minutes) == ("bars_1m", "trades")
+    assert set(day_starts) <= {START + day * DAY for day in range(4)}
+    assert all(start % MINUTE == 0 for start in minute_starts)
+    assert 7 < len(minute_starts) == len(set(minute_starts)) <= 2 * stored.height
     read.clear()
     _listed(stores.hot, START, START + 4 * DAY, exact=False)
-    assert len(read) == 1
+    assert read == []
+    with QuestReader(stores.settings.questdb) as reader:
+        plan = reader.fetch(
+            "EXPLAIN SELECT count() FROM trades WHERE ts_event IN '[2012-02-27T00:01,2012-02-28T00:03]'"
+        )
+    assert any("Interval forward scan" in line for (line,) in plan)
 
 
 def test_rows_of_names_in_any_span(stores: Stores, store: Store, stored: pl.DataFrame) -> None:

@@ -34,6 +34,8 @@ _BOOK = {
         (("rankings", "1h", "turnover", "--limit", "3"), "/v1/rankings",
          {"window": ["1h"], "measure": ["turnover"], "limit": ["3"]}),
         (("features", "A", "1m", "--last", "2"), "/v1/features", {"symbol": ["A"], "interval": ["1m"], "last": ["2"]}),
+        (("features", "A", "B,C", "1m", "--start", "2024-01-02"), "/v1/features",
+         {"symbol": ["A", "B,C"], "interval": ["1m"], "start": ["2024-01-02T00:00:00Z"]}),
     ],
 )  # fmt: skip
 def test_each_is_its_endpoint_and_csv_when_piped(

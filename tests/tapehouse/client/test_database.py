@@ -166,7 +166,7 @@ def test_a_venue_given_once_is_that_of_every_query_that_names_none(playing: _Pla
         lambda db: db.quotes("A", last=1),
         lambda db: db.depth("A", last=1),
         lambda db: db.bars("A", "1m", last=1),
-        lambda db: db.features("A", "1m", last=1),
+        lambda db: db.features(["A", "B"], "1m", last=1),
         lambda db: db.latest("A"),
     ]
     gateway.acts.insert(0, _OK)
