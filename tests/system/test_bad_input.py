@@ -110,7 +110,7 @@ def test_misuse_is_exit_status_2_and_names_what_is_allowed(up: Up, tmp_path: Pat
     for words, reason in (
         (("ingest", str(file), "--venue", venue, "--map", "price=PX"), "PX"),
         (("ingest", str(file), "--venue", venue, "--kind", "bonds"), "trades quotes depth"),
-        (("query", "bars", "A", *span, "--interval", "7m"), "15s 30s 1m"),
+        (("query", "bars", "A", *span, "--interval", "7d"), "15s 30s 1m"),
         (("query", "bars", "A", *span), "interval"),
         (
             ("query", "trades", "A", "--venue", venue, "--start", "2024-01-01T00:00", "--end", "2025-01-01"),
