@@ -28,7 +28,10 @@ _CONNECTIONS = 16
 
 def measure() -> dict[str, Any]:
     """Requests a second of both, medians, and the median of their ratios."""
-    with stand("sim", TAPEHOUSE_SIMULATOR__RATE=_TICKS_S, **TRADES_ALONE) as platform, empty_endpoint() as empty:
+    with (
+        stand("sim", TAPEHOUSE_SIMULATOR__RATE=_TICKS_S, **TRADES_ALONE) as platform,
+        empty_endpoint() as empty,
+    ):
         port = platform.gateway_port()
         symbol = _live_symbol(port)
         ours = f"/v1/latest?{urlencode({'venue': 'sim', 'symbol': symbol})}"

@@ -95,7 +95,10 @@ def test_a_file_that_was_named_must_be_there(monkeypatch: pytest.MonkeyPatch) ->
         ("home = 5", "home: "),
         ("[writer]\ncommit_bytes = 1", r"writer\.commit_bytes: "),
         ("[simulator]\nlate = 0.6\nrate = 0", r"simulator\.rate: .*; simulator\.late: "),
-        ("[simulator]\nquotes_rate = -1\ndepth_rate = 100_001", r"simulator\.quotes_rate: .*; simulator\.depth_rate: "),
+        (
+            "[simulator]\nquotes_rate = -1\ndepth_rate = 100_001",
+            r"simulator\.quotes_rate: .*; simulator\.depth_rate: ",
+        ),
     ],
 )
 def test_a_field_that_is_wrong_is_named_with_the_file_to_mend(text: str, fault: str) -> None:
