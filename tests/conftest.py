@@ -118,14 +118,16 @@ def provisioned(platform: Platform) -> Platform:
 
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """`tapehouse up` with the simulated venue, once it has bars and rankings: for notebooks and examples."""
+    """`tapehouse up` with the simulated venue, once it has ticks and rankings: for notebooks and examples."""
     few = {"TAPEHOUSE_SIMULATOR__SYMBOLS": "5", "TAPEHOUSE_SIMULATOR__RATE": "100"}
     platform = Up(tmp_path_factory.mktemp("simulated") / "home", "sim", **few)
     try:
         with tapehouse.connect(home=platform.home) as db:
             platform.until(
-                lambda: not db.rankings().is_empty() and not db.catalog("trades").is_empty(),
-                "trades in the store and rankings",
+                lambda: (
+                    not db.rankings().is_empty() and {*db.catalog()["kind"]} >= {"trades", "quotes", "depth"}
+                ),
+                "ticks in the store and rankings",
                 60,
             )
         yield platform

@@ -23,6 +23,7 @@ _EXPECTED = {
     "ingest_capture.py": "shape: (34, 12)",
     "first_frame.py": "shape: (5, 12)",
     "plot_bars.py": " to ",
+    "order_book.py": "within_spread",
     "asof_join.py": "lag",
     "spreads.py": "basis_points",
     "vwap.py": "bought",

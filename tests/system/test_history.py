@@ -13,15 +13,18 @@ from ingest.simulator.timeline_file import load as load_timeline
 from ingest.simulator.timeline_file import save
 from ingest.simulator.trades import Simulator
 from tapehouse.clock import DAY, SECOND, iso, now_ns
+from tapehouse.model import DEPTH, QUOTES
 from tapehouse.settings import Settings, load
 from tapehouse.stores.questdb import QuestReader
 from tapehouse.stream.bus import Bus
 from tapehouse.stream.health import heartbeat
 from tapehouse.stream.progress import wait_until_written
+from tests.ingest.simulator.books import emitted, outside, replayed
 from tests.system.up import Up
 from tests.waiting import DEADLINE_S, until
 
 _RATE = 3
+_BOOK_RATE = 1
 _COLUMNS = ("seq", "ts_event", "price", "size", "side")
 
 
@@ -57,11 +60,12 @@ async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_midd
     assert now is not None
     assert now.history == born.history
     with QuestReader(settings.questdb) as reader:
-        await asyncio.to_thread(reader.wait_until_visible, {"trades"})
+        await asyncio.to_thread(reader.wait_until_visible, {"trades", "quotes", "depth"})
         rows = reader.fetch(
             "SELECT symbol, count(), count_distinct(seq), sum(seq), sum(side) FROM trades "
             f"WHERE venue = 'sim' AND ts_event < '{iso(now.segments[1].epoch_ns)}'"
         )
+        books = {kind: _ids(reader, kind, now.segments[1].epoch_ns) for kind in ("quotes", "depth")}
     expected = _history(born)
     each = expected.group_by("symbol").agg(
         pl.len(), ids=pl.col("seq").n_unique(), seqs=pl.col("seq").sum(), sides=pl.col("side").sum()
@@ -73,6 +77,22 @@ async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_midd
         one = expected.filter(pl.col("symbol") == symbol).select(_COLUMNS).sort("seq")
         stored = found.select(_COLUMNS).with_columns(pl.col("ts_event").cast(pl.Int64)).sort("seq")
         assert stored.rows() == one.rows()
+        quotes, depth = (up.query(kind, symbol, "sim", *span) for kind in ("quotes", "depth"))
+        assert outside(found, quotes).is_empty()
+        assert len(list(replayed(depth.with_columns(pl.col("ts_event").cast(pl.Int64))))) == len(depth)
+    rows_of = emitted(born, 0, born.history + 1_000)
+    for kind in (QUOTES, DEPTH):
+        of_past = rows_of[kind].filter(pl.col("ts_event") < born.segments[1].epoch_ns)
+        each = of_past.group_by("symbol").agg(pl.len(), pl.col("seq").sum())
+        assert sorted(books[kind.name]) == sorted(each.rows())
+
+
+def _ids(reader: QuestReader, kind: str, before_ns: int) -> list[tuple[object, ...]]:
+    """Of each symbol the rows and the sum of their seqs before a time."""
+    sql = (
+        f"SELECT symbol, count(), sum(seq) FROM {kind} WHERE venue = 'sim' AND ts_event < '{iso(before_ns)}'"
+    )
+    return reader.fetch(sql)
 
 
 def _born(settings: Settings) -> Timeline:
@@ -80,10 +100,12 @@ def _born(settings: Settings) -> Timeline:
     asked = settings.simulator
     profile = Profile(seed=asked.seed, symbols=asked.symbols, late=asked.late, duplicates=asked.duplicate)
     now = now_ns()
-    past = Segment(0, (now // DAY - 1) * DAY, _RATE)
+    past = Segment(0, (now // DAY - 1) * DAY, _RATE, _BOOK_RATE, _BOOK_RATE)
     history = Timeline(profile, (past,)).due(0, now)
     assert history >= DAY // SECOND * _RATE
-    return Timeline(profile, (past, Segment(history, now, asked.rate)), history)
+    return Timeline(
+        profile, (past, Segment(history, now, asked.rate, asked.quotes_rate, asked.depth_rate)), history
+    )
 
 
 def _history(born: Timeline) -> pl.DataFrame:

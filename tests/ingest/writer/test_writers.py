@@ -16,14 +16,17 @@ from nats.aio.msg import Msg
 from ingest.intake import Intake
 from ingest.publisher import Publisher
 from ingest.quarantine import Origin, Quarantine
-from ingest.simulator.feed import SimulatorFeed
+from ingest.simulator.feed import CHECKPOINT, TIMELINE, SimulatorFeed
+from ingest.simulator.timeline_file import load as load_timeline
+from ingest.simulator.trades import Simulator
 from ingest.writer import session as module
 from ingest.writer.store import QuestDBWriter
 from ingest.writer.writer import Writer
 from ingest.writer.writers import Writers
 from tapehouse.batch import Batch, Strings
+from tapehouse.clock import iso
 from tapehouse.errors import PublishError, UsageError
-from tapehouse.model import TRADES
+from tapehouse.model import DEPTH, QUOTES, TRADES
 from tapehouse.settings import Settings
 from tapehouse.stores.questdb import QuestReader
 from tapehouse.stores.questdb_refresh import refresh_bar_views
@@ -36,6 +39,7 @@ from tapehouse.stream.sharding import Shards
 from tests.batches import START, batch
 from tests.broker import Broker
 from tests.conftest import Platform
+from tests.ingest.simulator.books import emitted
 from tests.stored import by_key, expected, stored
 from tests.waiting import DEADLINE_S, until
 
@@ -278,7 +282,8 @@ async def test_each_of_several_processes_has_its_shards_and_the_earlier_ones_hav
 async def test_a_simulator_under_way_goes_on_with_every_number(
     settings: Settings, broker: Broker, state: State, reader: QuestReader
 ) -> None:
-    sim = settings.simulator.model_copy(update={"rate": 5_000, "symbols": 30, "late": 0.0, "seed": 77})
+    rates = {"rate": 5_000, "quotes_rate": 500, "depth_rate": 500}
+    sim = settings.simulator.model_copy(update={**rates, "symbols": 30, "late": 0.0, "seed": 77})
     settings = settings.model_copy(update={"simulator": sim})
     async with _writing(settings):
         for count in (4, 2):
@@ -295,6 +300,8 @@ async def test_a_simulator_under_way_goes_on_with_every_number(
     assert sum(row[1] for row in rows) > 10_000
     # Ids count from 1 without a hole.
     assert all(row[1] == row[2] == row[3] for row in rows)
+    checkpoint = await state.get(CHECKPOINT) or 0
+    await asyncio.to_thread(_check_simulated_books, settings, reader, checkpoint)
     bars = "symbol, cast(ts AS long), open, high, low, close, trades"
     rebuilt = reader.fetch(
         "SELECT symbol, cast(minute AS long), arg_min(price, seq), max(price), min(price), "
@@ -302,6 +309,22 @@ async def test_a_simulator_under_way_goes_on_with_every_number(
         "FROM trades WHERE venue = 'sim')"
     )
     assert sorted(reader.fetch(f"SELECT {bars} FROM bars_1m WHERE venue = 'sim'")) == sorted(rebuilt)
+
+
+def _check_simulated_books(settings: Settings, reader: QuestReader, checkpoint: int) -> None:
+    """Quotes and depth up to the checkpoint are those of the timeline."""
+    reader.wait_until_visible({"quotes", "depth"})
+    timeline = load_timeline(settings.home / TIMELINE)
+    assert timeline is not None
+    made = emitted(timeline, 0, checkpoint)
+    last = Simulator(timeline).time(checkpoint - 1)
+    for kind in (QUOTES, DEPTH):
+        rows = reader.fetch(
+            f"SELECT symbol, cast(ts_event AS long), seq FROM {kind.name} "
+            f"WHERE venue = 'sim' AND ts_event <= '{iso(last)}'"
+        )
+        assert len(rows) > 500
+        assert sorted(rows) == sorted(made[kind].select("symbol", "ts_event", "seq").rows())
 
 
 async def _feed_until_changed(settings: Settings, broker: Broker, state: State, count: int) -> None:
@@ -312,7 +335,7 @@ async def _feed_until_changed(settings: Settings, broker: Broker, state: State, 
 
     async def flows() -> bool:
         assert not feeding.done()
-        return bool((await bus.js.stream_info("TICKS")).state.last_seq > began + 100)
+        return bool((await bus.js.stream_info("TICKS")).state.last_seq > began + 300)
 
     await until(flows, "ticks")
     before = await sharding.current(state)
