@@ -2,7 +2,7 @@
 
 A quote holds from its time to the next one's, and no trade meanwhile is outside of it. When a segment begins, each
 instrument has a quote and a snapshot of its book; from there on updates follow each other without a hole, and of some
-the book after it is a snapshot row as well. A row's seq is its time, and an update names the seq before it.
+the book after it is a snapshot row as well. A row's seq is its time; an update covers the seqs since the row before.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Books:
             {
                 **self._row(codes, times),
                 "snapshot": np.full(len(codes), previous is None),
-                "seq_first": nothing,
+                "seq_first": nothing if previous is None else previous + 1,
                 "seq_previous": nothing if previous is None else previous,
                 "bid_prices": bids[0],
                 "bid_sizes": bids[1],

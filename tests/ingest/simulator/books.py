@@ -58,7 +58,7 @@ def replayed(depth: pl.DataFrame) -> Iterator[tuple[dict[str, object], Book]]:
         levels = [row[name] for name in SIDES]
         if not row["snapshot"]:
             assert book is not None
-            assert row["seq_previous"] == book.seq
+            assert row["seq_previous"] == book.seq == row["seq_first"] - 1
             assert book.apply(row["seq_previous"], row["seq"], row["ts_event"], *levels)
         elif book is not None and book.seq == row["seq"]:
             assert levels == list(book.levels())

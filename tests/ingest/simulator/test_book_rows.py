@@ -28,7 +28,7 @@ def test_the_first_rows_are_these() -> None:
     by_kind = {QUOTES: hashlib.sha256(), DEPTH: hashlib.sha256()}
     for batch in rows:
         by_kind[batch.kind].update(pack(batch))
-    assert [found.hexdigest()[:16] for found in by_kind.values()] == ["16dd540a5f872b42", "6c976a36e3abfad7"]
+    assert [found.hexdigest()[:16] for found in by_kind.values()] == ["16dd540a5f872b42", "333c3fe897b65fe5"]
 
 
 def test_trades_are_the_same_with_and_without_them() -> None:

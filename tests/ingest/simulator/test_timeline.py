@@ -91,6 +91,8 @@ def test_a_file_without_a_history_has_none() -> None:
         b'{"version":1,"segments":[[1,0,1]]}',
         b'{"version":1,"segments":[[0,0,0]]}',
         b'{"version":1,"segments":[[0,0,1]],"odd":1}',
+        b'{"version":1,"segments":[[0,0,1,-1,0]]}',
+        b'{"version":1,"segments":[[0,0,1,0,0,0]]}',
         b'{"version":1,"segments":[[0,0,1]],"history":1}',
         b"\xff",
     ],
@@ -120,6 +122,19 @@ def test_rates_out_of_bounds_are_refused() -> None:
     for rate in (0, 1_000_001):
         with pytest.raises(UsageError, match="expected 1 to 1,000,000 a second"):
             Segment(0, NOW, rate)
+
+
+def test_rates_of_books_out_of_bounds_are_refused() -> None:
+    for rates in ({"quotes": -1}, {"depth": 100_001}):
+        with pytest.raises(UsageError, match="expected 0 to 100,000 a second"):
+            Segment(0, NOW, 1, **rates)
+
+
+def test_a_restart_may_have_other_rates() -> None:
+    timeline = start_timeline(Profile(), 1_000, NOW, quotes=5, depth=7)
+    again = resume_timeline(timeline, 1_000, 0, NOW + DAY, 50, quotes=0, depth=9)
+    assert again.segments == (Segment(0, NOW, 1_000, 5, 7), Segment(1_000, NOW + DAY, 50, 0, 9))
+    assert Timeline.from_json(again.to_json()) == again
 
 
 def test_a_week_of_downtime_is_not_caught_up() -> None:
