@@ -29,6 +29,7 @@ _SEGMENT_COLUMNS: Final = {
     "start": pl.Datetime("ns", "UTC"),
     "end": pl.Datetime("ns", "UTC"),
     "rows": pl.Int64,
+    "cached": pl.Int64,
     "ms": pl.Float64,
     "quality": pl.String,
     "why": pl.String,
@@ -75,8 +76,9 @@ def html(table: pl.DataFrame) -> str:
 
 
 def catalog(rows: pl.DataFrame) -> pl.DataFrame:
-    """The catalog for display: times as text, to the second, or as days."""
+    """The catalog for display, trades first: times as text, to the second, or as days."""
     times = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
+    rows = rows.sort(pl.col("kind") != "trades", maintain_order=True)
     return rows.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S").str.strip_suffix(" 00:00:00"))
 
 

@@ -63,7 +63,7 @@ def test_rows_come_as_polars_with_times_in_utc_and_the_segments_that_served_them
     assert gateway.asked == {
         "venue": ["sim"], "symbol": ["Ä/B"], "start": ["2024-01-01T00:00:00Z"], "end": ["2024-01-03T00:00:00Z"],
     }  # fmt: skip
-    assert db.segments.columns == ["store", "start", "end", "rows", "ms", "quality", "why"]
+    assert db.segments.columns == ["store", "start", "end", "rows", "cached", "ms", "quality", "why"]
     assert db.segments["store"].to_list() == ["clickhouse", "questdb"]
     assert db.segments["end"].cast(pl.Int64).to_list()[1] == 1_704_153_600_000_000_001
     assert db.segments["quality"].to_list() == ["unproven", ""]

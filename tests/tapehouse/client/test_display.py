@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import polars as pl
 
-from tapehouse.client.display import Plan, served, text
+from tapehouse.client.display import Plan, catalog, served, text
 from tests.tapehouse.client.played import SEGMENTS
 
 
@@ -16,7 +18,7 @@ def test_segments_have_times_of_any_precision() -> None:
 
 
 def test_no_segments_are_an_empty_table() -> None:
-    assert served([]).columns == ["store", "start", "end", "rows", "ms", "quality", "why"]
+    assert served([]).columns == ["store", "start", "end", "rows", "cached", "ms", "quality", "why"]
 
 
 def test_a_plan_of_unknown_size_shows_none() -> None:
@@ -41,6 +43,20 @@ def test_a_table_is_bounded_and_cells_are_cut() -> None:
     said = text(pl.DataFrame({"a": ["x" * 500] * 500}))
     assert len(said.splitlines()) <= 30
     assert max(map(len, said.splitlines())) <= 120
+
+
+def test_a_catalog_begins_with_trades_and_has_times_to_the_second() -> None:
+    rows = pl.DataFrame(
+        {
+            "kind": ["depth", "quotes", "trades", "trades"],
+            "symbol": ["A", "A", "A", "B"],
+            "first": [datetime(2024, 1, 2), datetime(2024, 1, 2, 3), datetime(2024, 1, 2, 3, 4, 5), None],
+        }
+    )
+    found = catalog(rows)
+    assert found["kind"].to_list() == ["trades", "trades", "depth", "quotes"]
+    assert found["symbol"].to_list() == ["A", "B", "A", "A"]
+    assert found["first"].to_list() == ["2024-01-02 03:04:05", None, "2024-01-02", "2024-01-02 03:00:00"]
 
 
 def test_a_name_is_no_html() -> None:
