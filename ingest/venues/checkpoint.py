@@ -57,15 +57,16 @@ class LiveCheckpoint:
             continuity.restore(saved["tracks"])
         same_stream = saved is not None and saved["created"] == self._stream_created
         self._seq = saved["seq"] if saved is not None and same_stream else info.state.last_seq
-        if not same_stream:
-            # Saved now, so that what this run publishes comes after it even when the run is killed at once.
-            await self._put(continuity.state())
         count = 0
         while message := await self._next_message():
             count += 1
             self._replay(continuity, message)
         if count:
             _log.info("messages of the previous run read back", venue=self._venue, messages=count)
+
+    async def save_resumed(self, continuity: Continuity) -> None:
+        """Save what was restored: what this run publishes comes after it, also when the run is killed at once."""
+        await self._put(continuity.state())
 
     def capture(self, continuity: Continuity) -> PendingCheckpoint:
         """The continuity state as it is; no rows may be between it and the publisher."""

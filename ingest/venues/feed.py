@@ -126,8 +126,10 @@ class _FeedRun:
     async def run(self) -> None:
         """Feed until cancelled."""
         await self._checkpoint.resume(self._continuity)
-        # Rows sent while no feed ran may be missing.
-        self._disconnected(self._context.streams, "not running")
+        # Rows sent while no feed ran may be missing. Stored, so that it is known even if this run is killed at once.
+        for stream in self._context.streams:
+            self._continuity.mark_disconnected(stream.kind, stream.symbol, "not running")
+        await self._checkpoint.save_resumed(self._continuity)
         async with asyncio.TaskGroup() as tasks:
             for connection in self.connections:
                 tasks.create_task(connection.run())

@@ -223,12 +223,18 @@ class IncreasingSequence:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, of JSON's types."""
-        return {"last": self.last, "ts": self.ts, "holes": [gap.state() for gap in self.gaps]}
+        return {
+            "last": self.last,
+            "ts": self.ts,
+            "holes": [gap.state() for gap in self.gaps],
+            "disconnected": self._disconnected,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken; what came before is a repeat."""
         self.last, self.ts = state["last"], state["ts"]
         self._recent_from = (self.last or 0) + 1
+        self._disconnected = state.get("disconnected")
         self.gaps = [Gap.from_state(gap) for gap in state["holes"]]
 
 

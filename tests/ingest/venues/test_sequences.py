@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -156,3 +158,15 @@ def test_a_saved_state_stays_as_it_was_when_gaps_are_filled_later() -> None:
     again = LinkedSequence(countable=True)
     again.restore(saved)
     assert missing_ranges(again) == [(2, 4)]
+
+
+def test_a_disconnection_is_known_after_a_restore() -> None:
+    sequence, after = IncreasingSequence(), IncreasingSequence()
+    sequence.filter_new(np.array([1, 2]), np.array([10, 20]), 0)
+    sequence.mark_disconnected("not running")
+    after.restore(json.loads(json.dumps(sequence.state())))
+    after.filter_new(np.array([9]), np.array([90]), 0)
+    assert [(gap.first, gap.last, gap.reason) for gap in after.gaps] == [(3, 8, "not running")]
+    # And once only.
+    after.filter_new(np.array([15]), np.array([150]), 0)
+    assert len(after.gaps) == 1
