@@ -10,6 +10,7 @@ from gateway import arrow
 from gateway.answers import bars
 from gateway.answers.answer import QueryAnswer
 from gateway.answers.day_bars import DayBars
+from gateway.answers.execution import Execution
 from gateway.query import Query
 from tapehouse.clock import DAY, HOUR, MINUTE, parse_ns
 from tapehouse.model import BARS, TRADES
@@ -90,6 +91,20 @@ def world() -> World:
     return world
 
 
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """The spans that are read from the stores, in hours from the first day on."""
+    read_spans: list[tuple[int, int]] = []
+    read = bars._read_stores
+
+    def reading(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBatch:
+        read_spans.append(((start_ns - _DAY) // HOUR, (end_ns - _DAY) // HOUR))
+        return read(execution, start_ns, end_ns)
+
+    monkeypatch.setattr(bars, "_read_stores", reading)
+    return read_spans
+
+
 def _query(world: World, first: int, last: int, interval: str = "1m") -> Query:
     rows = world.hot.rows[TRADES.name]
     return Query(
@@ -103,16 +118,8 @@ def _segments(answer: QueryAnswer) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("interval", ["1m", "4h", "1d"])
 def test_days_asked_for_before_are_not_read_again(
-    world: World, interval: str, monkeypatch: pytest.MonkeyPatch
+    world: World, interval: str, spans: list[tuple[int, int]]
 ) -> None:
-    spans: list[tuple[int, int]] = []
-    read = bars._read_stores
-
-    def reading(execution: object, start_ns: int, end_ns: int) -> pa.RecordBatch:
-        spans.append(((start_ns - _DAY) // HOUR, (end_ns - _DAY) // HOUR))
-        return read(execution, start_ns, end_ns)
-
-    monkeypatch.setattr(bars, "_read_stores", reading)
     first = QueryAnswer(_query(world, 24, 72, interval), world)
     expected = whole(first)
     assert [cached for _, cached in _segments(first)] == [0]
@@ -127,16 +134,8 @@ def test_days_asked_for_before_are_not_read_again(
 
 
 def test_another_part_of_a_day_brings_the_whole_day_and_a_change_all_of_it_anew(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, spans: list[tuple[int, int]]
 ) -> None:
-    spans: list[tuple[int, int]] = []
-    read = bars._read_stores
-
-    def reading(execution: object, start_ns: int, end_ns: int) -> pa.RecordBatch:
-        spans.append(((start_ns - _DAY) // HOUR, (end_ns - _DAY) // HOUR))
-        return read(execution, start_ns, end_ns)
-
-    monkeypatch.setattr(bars, "_read_stores", reading)
     for first, last in ((30, 40), (32, 38), (35, 45), (24, 48), (20, 28)):
         whole(QueryAnswer(_query(world, first, last), world))
     assert spans == [(30, 40), (24, 48), (20, 24)]
