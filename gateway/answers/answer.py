@@ -8,8 +8,9 @@ from typing import Any, Self
 import pyarrow as pa
 
 from gateway import arrow
-from gateway.answers.bars import read_bars
+from gateway.answers.bars import find_cached_bars, read_bars
 from gateway.answers.cursor import encode_cursor
+from gateway.answers.day_bars import CachedJson
 from gateway.answers.execution import Execution
 from gateway.answers.finality import add_final, without_open
 from gateway.answers.last import read_last
@@ -71,6 +72,17 @@ class QueryAnswer:
     def segments(self) -> list[dict[str, Any]]:
         """The JSON of the segments: which store served which span, with the rows and ms so far."""
         return self._execution.describe()
+
+    def cached_json(self) -> CachedJson | None:
+        """The whole answer where it is bars in memory, all of them final, with all columns; None otherwise.
+
+        Nothing is read. Only for use before the first `next`, in its place.
+        """
+        if self.query.kind != "bars" or self.query.columns:
+            return None
+        _, last = source_span(self._execution.query)
+        found = find_cached_bars(self._execution) if last <= self._closed_ns else None
+        return None if found is None else CachedJson(self._execution.day_bars, found)
 
     def _read_checked(self, check_names: Callable[[Query], None]) -> Generator[pa.RecordBatch]:
         if len(self.query.symbols) > 1:

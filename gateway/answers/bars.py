@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from gateway import arrow
-from gateway.answers.day_bars import DaySeries
+from gateway.answers.day_bars import CachedSlice, DaySeries
 from gateway.answers.execution import Execution, SegmentProgress
 from gateway.answers.merge import fill_flat, lengthen_bars, merge_bars
 from gateway.answers.plan import first_bar_start, source_span
@@ -189,11 +189,40 @@ def _find_cached(
         )
         execution.day_bars.add(key, digest, day, day + DAY, _read_stores(whole, day, day + DAY))
         found = execution.day_bars.find(key, digest, start_ns, end_ns)
-    if found is not None:
-        for progress in execution.progress:
-            if progress.start_ns <= start_ns < progress.end_ns:
-                progress.rows += found.num_rows
-                progress.cached += found.num_rows
+    if found is None:
+        return None
+    execution.count_cached(start_ns, len(found))
+    return found.bars
+
+
+def find_cached_bars(execution: Execution) -> list[CachedSlice] | None:
+    """All bars of the query in order of time, where every day of it is cached and closed; nothing is read.
+
+    None where some are not cached, where there are none or more than the query's limit, and for queries of other
+    kinds, of several symbols, of the last bars, of filled ones and of what comes after a key.
+    """
+    query = execution.query
+    if query.kind != "bars" or query.last or query.fill != "none" or query.after is not None:
+        return None
+    interval = _interval(execution)
+    first, last = source_span(query)
+    if len(query.symbols) != 1 or DAY % interval.length or last - first > _ASKED_WHOLE:
+        return None
+    found = []
+    for day in range(first // DAY * DAY, last, DAY):
+        digest = execution.digest(day)
+        if digest is None:
+            return None
+        start, end = max(day, first), min(day + DAY, last)
+        cached = execution.day_bars.find(_series_of_day(execution, day), digest, start, end)
+        if cached is None:
+            return None
+        found.append(cached)
+    rows = sum(map(len, found))
+    if not rows or (query.limit is not None and rows > query.limit):
+        return None
+    for cached in found:
+        execution.count_cached(max(cached.key[3], first), len(cached))
     return found
 
 
@@ -251,7 +280,8 @@ def _read_parts(
     def read(part: tuple[SegmentProgress, int, int]) -> tuple[pa.RecordBatch, int | None]:
         progress, start, end = part
         began = time.perf_counter()
-        bars, oldest = execution.store(progress.segment.tier).bars(stored, start, end)
+        store = execution.store(progress.segment.tier)
+        bars, oldest = store.bars(stored, start, end, execution.unchanged_since(start, end))
         bars = lengthen_bars(bars, interval)
         progress.seconds += time.perf_counter() - began
         return bars, oldest

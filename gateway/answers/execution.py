@@ -11,10 +11,12 @@ from gateway.answers.read_ahead import ReadAheadPool
 from gateway.answers.registry import StoreRegistry
 from gateway.query import Query
 from gateway.stores.contract import Store, always_hot_from
-from tapehouse.clock import iso, now_ns
+from tapehouse.clock import DAY, iso, now_ns
 from tapehouse.errors import ConnectError
 
 _MAX_REPLANS = 100
+_MAX_DAYS = 31
+"""Days whose digests are looked at for one read."""
 
 
 class SegmentProgress:
@@ -71,6 +73,13 @@ class Execution:
         """The digest of a day of the query's source kind; None if it may change."""
         return self._registry.digest(self.coverage, self.query.source_kind.name, day_ns)
 
+    def unchanged_since(self, start_ns: int, end_ns: int) -> int | None:
+        """A time, ns, since which no row of the query's source kind was written in a span; None if unknown."""
+        days = range(start_ns // DAY * DAY, end_ns, DAY)
+        if len(days) > _MAX_DAYS or any(self.digest(day) is None for day in days):
+            return None
+        return self.coverage.read_ns
+
     def for_query(self, query: Query) -> Execution:
         """A new execution of another query over the same stores."""
         return Execution(query, self._registry)
@@ -93,6 +102,13 @@ class Execution:
         for day, size in hot.items():
             found[day] = max(found.get(day, 0), size.rows)
         return found
+
+    def count_cached(self, start_ns: int, rows: int) -> None:
+        """Count rows from memory in the segment that has `start_ns`."""
+        for progress in self.progress:
+            if progress.start_ns <= start_ns < progress.end_ns:
+                progress.rows += rows
+                progress.cached += rows
 
     def restrict_to(self, start_ns: int, end_ns: int) -> None:
         """Replace the plan by that of [start_ns, end_ns)."""

@@ -23,12 +23,12 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from gateway.arrow import empty_batch
+from gateway.json_rows import JsonRows, with_text
 from gateway.rest.encoding import Bytes
 from gateway.rest.problems import encode_json
 
 Segments = Sequence[Mapping[str, Any]]
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_TIME = "%Y-%m-%dT%H:%M:%S%.9fZ"
 
 
 class Encoder(Protocol):
@@ -62,17 +62,19 @@ class Json:
         """The rows as objects."""
         if not batch.num_rows:
             return b""
-        file = io.BytesIO()
-        _with_text(batch).write_json(file)
-        rows = file.getvalue()[1:-1]
+        every = JsonRows(batch)
+        rows = every.part(0, len(every))
         had_rows, self._has_rows = self._has_rows, True
         return b"," + rows if had_rows else rows
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
         """The end of the object."""
-        if not self._page:
-            return b"]}"
-        return b'],"next":' + encode_json(cursor) + b',"segments":' + encode_json(list(segments)) + b"}"
+        return _page_end(segments, cursor) if self._page else b"]}"
+
+    @staticmethod
+    def page(rows: bytes, cursor: str | None, segments: Segments) -> bytes:
+        """A whole page of rows that are encoded already, with commas between them."""
+        return b"".join((b'{"rows":[', rows, _page_end(segments, cursor)))
 
     def abort(self, problem: Mapping[str, Any]) -> bytes:
         """Empty: an object without its end cannot be parsed."""
@@ -92,7 +94,7 @@ class Csv:
     def batch(self, batch: pa.RecordBatch) -> bytes:
         """One line for each row."""
         file = io.BytesIO()
-        _with_text(batch, lists_as_text=True).write_csv(file, include_header=False)
+        with_text(batch, lists_as_text=True).write_csv(file, include_header=False)
         return file.getvalue()
 
     def end(self, segments: Segments, cursor: str | None) -> bytes:
@@ -198,6 +200,10 @@ ENCODERS: dict[str, Callable[..., Encoder]] = {
 }  # fmt: skip
 
 
+def _page_end(segments: Segments, cursor: str | None) -> bytes:
+    return b'],"next":' + encode_json(cursor) + b',"segments":' + encode_json(list(segments)) + b"}"
+
+
 class _Sink(io.RawIOBase):
     """An in-memory file whose content is removed by `take`."""
 
@@ -221,22 +227,6 @@ class _Sink(io.RawIOBase):
     def take(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def _with_text(batch: pa.RecordBatch, *, lists_as_text: bool = False) -> pl.DataFrame:
-    """The rows with times and decimals, and optionally lists, as text."""
-    changed = []
-    for field in batch.schema:
-        column = pl.col(field.name)
-        if pa.types.is_timestamp(field.type):
-            changed.append(column.dt.to_string(_TIME))
-        elif pa.types.is_decimal(field.type):
-            changed.append(column.cast(pl.String))
-        elif lists_as_text and pa.types.is_list(field.type):
-            texts = column.list.eval(pl.element().cast(pl.String)).list.join(",")
-            changed.append(pl.concat_str(pl.lit("["), texts, pl.lit("]")).alias(field.name))
-    frame = pl.DataFrame(batch)
-    return frame.with_columns(changed) if changed else frame
 
 
 def _values(column: pa.Array) -> list[Any]:

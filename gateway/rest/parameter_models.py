@@ -145,7 +145,11 @@ class RowParameters(SpanParameters):
     cursor: Annotated[Text | None, Field(description="The `next` of the page before.")] = None
 
 
-class TradeParameters(FormatParameters, RowParameters):
+class RowFormatParameters(FormatParameters, RowParameters):
+    """The parameters of endpoints of rows."""
+
+
+class TradeParameters(RowFormatParameters):
     """/v1/trades."""
 
     symbol: Annotated[tuple[Name, ...], _SYMBOLS]
@@ -154,7 +158,7 @@ class TradeParameters(FormatParameters, RowParameters):
     flags: Annotated[int, Field(ge=0, le=7), _DIGITS, _FLAGS] = 0
 
 
-class QuoteParameters(FormatParameters, RowParameters):
+class QuoteParameters(RowFormatParameters):
     """/v1/quotes."""
 
     symbol: Annotated[tuple[Name, ...], _SYMBOLS]
@@ -163,7 +167,7 @@ class QuoteParameters(FormatParameters, RowParameters):
     flags: Annotated[int, Field(ge=0, le=7), _DIGITS, _FLAGS] = 0
 
 
-class DepthParameters(FormatParameters, RowParameters):
+class DepthParameters(RowFormatParameters):
     """/v1/depth."""
 
     symbol: Annotated[tuple[Name, ...], _SYMBOLS]
@@ -172,7 +176,7 @@ class DepthParameters(FormatParameters, RowParameters):
     flags: Annotated[int, Field(ge=0, le=7), _DIGITS, _FLAGS] = 0
 
 
-class BarParameters(FormatParameters, RowParameters):
+class BarParameters(RowFormatParameters):
     """/v1/bars."""
 
     symbol: Annotated[tuple[Name, ...], _SYMBOLS]
@@ -183,7 +187,7 @@ class BarParameters(FormatParameters, RowParameters):
     columns: Annotated[tuple[Annotated[str, OneOf(KINDS["bars"].answer_names)], ...], _COLUMNS] = ()
 
 
-class GapParameters(FormatParameters, RowParameters):
+class GapParameters(RowFormatParameters):
     """/v1/gaps."""
 
     venue: Annotated[Name | None, Field(description="The source; all by default.")] = None
@@ -194,7 +198,7 @@ class GapParameters(FormatParameters, RowParameters):
     columns: Annotated[tuple[Annotated[str, OneOf(KINDS["gaps"].names)], ...], _COLUMNS] = ()
 
 
-class AccountTradeParameters(FormatParameters, RowParameters):
+class AccountTradeParameters(RowFormatParameters):
     """/v1/account_trades."""
 
     account: Annotated[tuple[AccountId, ...], _ACCOUNTS]

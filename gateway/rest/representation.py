@@ -42,9 +42,9 @@ class Representation:
             "cache-control": "private, no-cache",
         }
 
-    def response(self, body: bytes) -> Response:
-        """The response with a complete body, compressed from 1,024 bytes on."""
-        headers: Mapping[str, str] = self.headers()
+    def response(self, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+        """The response with a complete body, compressed from 1,024 bytes on; without `headers` with those of any."""
+        headers = self.headers() if headers is None else headers
         if self.encoding and len(body) >= _MIN_ENCODED:
             encoder = content_encoder(self.encoding)
             body = b"".join([encoder.encode(body), encoder.finish()])

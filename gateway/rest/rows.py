@@ -5,20 +5,21 @@ from __future__ import annotations
 import hashlib
 import time
 from functools import partial
-from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from gateway.query import Query
-from gateway.rest.backend import Backend, BackendDependency
+from gateway.rest.backend import Backend
+from gateway.rest.direct_route import DirectRoute
+from gateway.rest.formats import Json
 from gateway.rest.parameter_models import (
     AccountTradeParameters,
     BarParameters,
     DepthParameters,
     GapParameters,
     QuoteParameters,
-    RowParameters,
+    RowFormatParameters,
     TradeParameters,
     to_query,
 )
@@ -26,102 +27,81 @@ from gateway.rest.pieces import Pieces
 from gateway.rest.problems import BUSY, NOT_ACCEPTABLE, REFUSED, TIME_OUT, UNAVAILABLE, UNKNOWN_SERIES, USAGE
 from gateway.rest.representation import FORMATS, Representation
 from gateway.rest.response_models import page_of, responses
-from gateway.rest.streaming import AnswerResponse
+from gateway.rest.streaming import AnswerResponse, segments_headers
 
 _PROBLEMS = (USAGE, UNKNOWN_SERIES, NOT_ACCEPTABLE, REFUSED, UNAVAILABLE, BUSY, TIME_OUT)
 _ETAG_VERSION = "2"
 """Change it whenever the bytes of a format change, so that cached responses are no longer valid."""
-
-router = APIRouter(prefix="/v1", tags=["rows"])
-
-
-def _documented(kind: str, parameters: type[RowParameters], summary: str) -> dict[str, Any]:
-    return {
-        "path": f"/{kind}",
-        "operation_id": kind,
-        "summary": summary,
-        "description": "In the order of the key, half-open [start, end). JSON is one page; the other formats are the "
-        "whole answer, streamed, unless `limit` says how much of it.",
-        "response_class": Response,
-        "responses": responses(page_of(kind), FORMATS, _PROBLEMS, streamed=True),
-        "openapi_extra": {"parameters": parameters.openapi()},
-    }
+_ENDPOINTS: tuple[tuple[str, type[RowFormatParameters], str], ...] = (
+    ("bars", BarParameters, "Bars of an interval"),
+    ("trades", TradeParameters, "Trades"),
+    ("quotes", QuoteParameters, "Best bids and asks"),
+    ("depth", DepthParameters, "Updates and snapshots of order books"),
+    ("gaps", GapParameters, "What a source sent and the platform did not receive"),
+    ("account_trades", AccountTradeParameters, "Trades of accounts"),
+)
 
 
-@router.get(**_documented("trades", TradeParameters, "Trades"))
-async def _trades(
-    request: Request,
-    backend: BackendDependency,
-    parameters: Annotated[TradeParameters, Depends(TradeParameters.from_request)],
-) -> Response:
-    return await _answer(request, backend, "trades", parameters, parameters.format)
+def rows_router(backend: Backend) -> APIRouter:
+    """The routes of all kinds of rows."""
+    router = APIRouter(prefix="/v1", tags=["rows"], route_class=DirectRoute)
+    for kind, parameters, summary in _ENDPOINTS:
+        router.add_api_route(
+            f"/{kind}",
+            _RowsEndpoint(backend, kind, parameters).answer,
+            methods=["GET"],
+            operation_id=kind,
+            summary=summary,
+            description="In the order of the key, half-open [start, end). JSON is one page; the other formats are the "
+            "whole answer, streamed, unless `limit` says how much of it.",
+            response_class=Response,
+            responses=responses(page_of(kind), FORMATS, _PROBLEMS, streamed=True),
+            openapi_extra={"parameters": parameters.openapi()},
+        )
+    return router
 
 
-@router.get(**_documented("quotes", QuoteParameters, "Best bids and asks"))
-async def _quotes(
-    request: Request,
-    backend: BackendDependency,
-    parameters: Annotated[QuoteParameters, Depends(QuoteParameters.from_request)],
-) -> Response:
-    return await _answer(request, backend, "quotes", parameters, parameters.format)
+class _RowsEndpoint:
+    """The endpoint of one kind."""
 
+    def __init__(self, backend: Backend, kind: str, parameters: type[RowFormatParameters]) -> None:
+        self._backend = backend
+        self._kind = kind
+        self._parameters = parameters
 
-@router.get(**_documented("depth", DepthParameters, "Updates and snapshots of order books"))
-async def _depth(
-    request: Request,
-    backend: BackendDependency,
-    parameters: Annotated[DepthParameters, Depends(DepthParameters.from_request)],
-) -> Response:
-    return await _answer(request, backend, "depth", parameters, parameters.format)
+    async def answer(self, request: Request) -> Response:
+        """The answer, streamed unless it is in memory, or 304 if the client has it already."""
+        began = time.perf_counter()
+        parameters = await self._parameters.from_request(request)
+        surface, readers = self._backend.surface, self._backend.readers
+        representation = Representation.negotiate(request, parameters.format)
+        query = to_query(self._kind, parameters, page=representation.format_name == "json")
+        if not query.is_resolved:
+            query = await readers.run(partial(surface.resolve, query))
+        rows = surface.answer(query)
+        headers = representation.headers()
+        if rows.version is not None:
+            headers["etag"] = _etag(query, representation, rows.version)
+            if _matches(headers["etag"], request.headers.get("if-none-match", "")):
+                headers.pop("content-type")
+                return Response(status_code=304, headers=headers)
+        cached = rows.cached_json() if representation.format_name == "json" else None
+        if cached is not None:
+            encoded = cached.rows() if cached.is_encoded else await readers.run(cached.rows)
+            segments = rows.segments
+            headers |= segments_headers(segments, complete=True)
+            headers["server-timing"] = f"plan;dur={(time.perf_counter() - began) * 1e3:.3f}"
+            return await self._page(Json.page(encoded, None, segments), representation, headers)
+        if representation.encoding:
+            headers["content-encoding"] = representation.encoding
+        pieces = Pieces(readers, rows, self._kind, representation.format_name, representation.encoding)
+        return AnswerResponse(readers, pieces, headers, time.perf_counter() - began)
 
-
-@router.get(**_documented("bars", BarParameters, "Bars of an interval"))
-async def _bars(
-    request: Request,
-    backend: BackendDependency,
-    parameters: Annotated[BarParameters, Depends(BarParameters.from_request)],
-) -> Response:
-    return await _answer(request, backend, "bars", parameters, parameters.format)
-
-
-@router.get(**_documented("gaps", GapParameters, "What a source sent and the platform did not receive"))
-async def _gaps(
-    request: Request,
-    backend: BackendDependency,
-    parameters: Annotated[GapParameters, Depends(GapParameters.from_request)],
-) -> Response:
-    return await _answer(request, backend, "gaps", parameters, parameters.format)
-
-
-@router.get(**_documented("account_trades", AccountTradeParameters, "Trades of accounts"))
-async def _account_trades(
-    request: Request,
-    backend: BackendDependency,
-    parameters: Annotated[AccountTradeParameters, Depends(AccountTradeParameters.from_request)],
-) -> Response:
-    return await _answer(request, backend, "account_trades", parameters, parameters.format)
-
-
-async def _answer(
-    request: Request, backend: Backend, kind: str, parameters: RowParameters, format_name: str | None
-) -> Response:
-    """The streamed answer, or 304 if the client has it already."""
-    began = time.perf_counter()
-    representation = Representation.negotiate(request, format_name)
-    query = to_query(kind, parameters, page=representation.format_name == "json")
-    if not query.is_resolved:
-        query = await backend.readers.run(partial(backend.surface.resolve, query))
-    rows = backend.surface.answer(query)
-    headers = representation.headers()
-    if rows.version is not None:
-        headers["etag"] = _etag(query, representation, rows.version)
-        if _matches(headers["etag"], request.headers.get("if-none-match", "")):
-            headers.pop("content-type")
-            return Response(status_code=304, headers=headers)
-    if representation.encoding:
-        headers["content-encoding"] = representation.encoding
-    pieces = Pieces(backend.readers, rows, kind, representation.format_name, representation.encoding)
-    return AnswerResponse(backend.readers, pieces, headers, time.perf_counter() - began)
+    async def _page(self, body: bytes, representation: Representation, headers: dict[str, str]) -> Response:
+        """A page from memory; to compress it takes longer than to find it, so a thread does."""
+        if not representation.encoding:
+            return Response(body, headers=headers)
+        return await self._backend.readers.run(lambda: representation.response(body, headers))
 
 
 def _etag(query: Query, representation: Representation, version: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -71,12 +71,7 @@ class AnswerResponse(Response):
             await internal_problem(error).response()(scope, receive, send)
 
     async def _start(self, send: Send, piece: Bytes, last: bool) -> None:
-        # json.dumps returns ASCII, as a header requires.
-        segments = json.dumps(
-            [_header_segment(segment, complete=last) for segment in self._pieces.rows.segments]
-        )
-        if len(segments) <= _MAX_HEADER:
-            self.headers["tapehouse-segments"] = segments
+        self.headers.update(segments_headers(self._pieces.rows.segments, complete=last))
         if last:
             self.headers["content-length"] = str(len(piece))
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
@@ -115,6 +110,13 @@ class AnswerResponse(Response):
     def _count_buffered(self, size: int) -> None:
         self._buffered_bytes += size
         self._readers.buffered_bytes += size
+
+
+def segments_headers(segments: Sequence[Mapping[str, Any]], *, complete: bool) -> dict[str, str]:
+    """The header with the segments; none where it would be too long."""
+    # json.dumps returns ASCII, as a header requires.
+    text = json.dumps([_header_segment(segment, complete=complete) for segment in segments])
+    return {"tapehouse-segments": text} if len(text) <= _MAX_HEADER else {}
 
 
 def _header_segment(segment: Mapping[str, Any], *, complete: bool) -> dict[str, Any]:

@@ -100,7 +100,9 @@ class ClickHouseStore:
                 )
             most *= 2
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+    def bars(
+        self, query: Query, start_ns: int, end_ns: int, unchanged_since_ns: int | None = None
+    ) -> tuple[pa.RecordBatch, int | None]:
         """Bars aggregated from `bars_1m`; those of 15s and 30s from the trades."""
         table = self._table(*_bars_statement(query, start_ns, end_ns))
         return arrow.conform_to_schema(table, arrow.schema(BARS.name, BARS.names), self.name), None

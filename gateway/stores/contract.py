@@ -72,10 +72,13 @@ class Store(Protocol):
         At least one row if there is any. The query's flags are applied, its limit is not.
         """
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+    def bars(
+        self, query: Query, start_ns: int, end_ns: int, unchanged_since_ns: int | None = None
+    ) -> tuple[pa.RecordBatch, int | None]:
         """The bars of the trades in the span, all columns, sorted by time and symbol; and `Page.oldest_ns`.
 
-        A bar that reaches beyond the span is made of its trades in the span only.
+        A bar that reaches beyond the span is made of its trades in the span only. `unchanged_since_ns`: a time since
+        which no trade of the span has been written; None if that is not known.
         """
 
     def count_newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:

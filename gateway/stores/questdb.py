@@ -17,11 +17,12 @@ from gateway import arrow
 from gateway.query import Query, RowKey
 from gateway.stores.contract import DaySize, Page, always_hot_from, symbols_frame
 from gateway.stores.questdb_series import count_trades, read_series
-from tapehouse.clock import INTERVALS, MAX_TS, now_ns, parse_ns
+from tapehouse.clock import DAY, INTERVALS, MAX_TS, now_ns, parse_ns
 from tapehouse.model import ACCOUNT_TRADES, BARS, NO_BAR, TRADES, Kind
 from tapehouse.settings import QuestDB
 from tapehouse.stores.questdb import QuestReader, is_one_of
 from tapehouse.stores.questdb_bars import (
+    BarPiece,
     RefreshedViews,
     ShownTransactions,
     bars_statement,
@@ -56,6 +57,8 @@ class QuestDBStore:
         """Open connections that no thread is using."""
         self._shown: dict[bool, tuple[float, ShownTransactions]] = {}
         """What the views showed, with or without the daily one, and when it was read by the monotonic clock."""
+        self._refreshed: dict[bool, tuple[int, RefreshedViews]] = {}
+        """The spans that the views showed whole, with or without the daily one, and when, ns, that began to be read."""
 
     def close(self) -> None:
         """Close all connections."""
@@ -99,11 +102,15 @@ class QuestDBStore:
                 return Page(batch, is_last, self._oldest(kind, start_ns))
             most *= 2
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+    def bars(
+        self, query: Query, start_ns: int, end_ns: int, unchanged_since_ns: int | None = None
+    ) -> tuple[pa.RecordBatch, int | None]:
         """Bars of the smallest view that has the interval's bars, of the trades where it is not refreshed."""
         assert query.interval is not None
         interval, wanted = INTERVALS[query.interval], arrow.schema(BARS.name, BARS.names)
-        statement, bound = self._bars_statement(query, start_ns, end_ns)
+        views = self._refreshed_views(query.interval, unchanged_since_ns)
+        pieces = views.pieces(query.interval, start_ns, end_ns)
+        statement, bound = _bars_statement(query, pieces)
         if (end_ns - start_ns) // interval.length * len(query.symbols) <= _MAX_WIRE_BARS:
             constants = query.constant_columns
             rest = ", ".join(name for name in BARS.names[1:] if name not in constants)
@@ -113,6 +120,9 @@ class QuestDBStore:
             batch = arrow.conform_to_schema(self._export.table(statement, bound), wanted, self.name)
         if len(query.symbols) > 1:
             batch = arrow.sort_by_key(batch, BARS)
+        if batch.num_rows and len(pieces) == 1 and start_ns // DAY == (end_ns - 1) // DAY:
+            # The rows of a day leave together: one of them shows that they were there.
+            return batch, None
         return batch, self._oldest(TRADES, start_ns)
 
     def count_newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
@@ -188,7 +198,9 @@ class QuestDBStore:
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
         """The SQL for a span with its values inlined."""
         if query.kind == "bars":
-            return render_statement(*self._bars_statement(query, start_ns, end_ns))
+            assert query.interval is not None
+            pieces = self._refreshed_views(query.interval).pieces(query.interval, start_ns, end_ns)
+            return render_statement(*_bars_statement(query, pieces))
         return render_statement(*self._rows(query, query.fetched_columns, start_ns, end_ns))
 
     def _rows(
@@ -204,23 +216,22 @@ class QuestDBStore:
             [*bound, start_ns, end_ns],
         )
 
-    def _bars_statement(self, query: Query, start_ns: int, end_ns: int) -> tuple[str, Parameters]:
-        assert query.interval is not None
-        views = self._refreshed_views(query.interval)
-        where, bound = _row_filter(TRADES, query.venue, query.symbols)
-        pieces = views.pieces(query.interval, start_ns, end_ns)
-        return bars_statement(pieces, INTERVALS[query.interval], where, bound)
-
-    def _refreshed_views(self, interval: str) -> RefreshedViews:
+    def _refreshed_views(self, interval: str, unchanged_since_ns: int | None = None) -> RefreshedViews:
         if is_made_of_trades(interval):
             return RefreshedViews((), 0)
         daily = is_made_of_days(interval)
+        read_at, views = self._refreshed.get(daily, (0, None))
+        if views is not None and unchanged_since_ns is not None and read_at > unchanged_since_ns:
+            return views
+        began = now_ns()
         with self._reader() as reader:
-            read_at, shown = self._shown.get(daily, (-math.inf, _NOTHING_SHOWN))
-            if read_at + _SHOWN_S < time.monotonic():
-                read_at, shown = time.monotonic(), read_shown(reader, daily=daily)
-                self._shown[daily] = read_at, shown
-            return read_refreshed_since(reader, shown)
+            shown_at, shown = self._shown.get(daily, (-math.inf, _NOTHING_SHOWN))
+            if shown_at + _SHOWN_S < time.monotonic():
+                shown_at, shown = time.monotonic(), read_shown(reader, daily=daily)
+                self._shown[daily] = shown_at, shown
+            views = read_refreshed_since(reader, shown)
+        self._refreshed[daily] = began, views
+        return views
 
     def _oldest(self, kind: Kind, start_ns: int) -> int | None:
         return None if start_ns >= always_hot_from(now_ns()) else self.oldest_time(kind)
@@ -241,6 +252,12 @@ class QuestDBStore:
             yield reader
         finally:
             self._idle.append(reader)
+
+
+def _bars_statement(query: Query, pieces: Sequence[BarPiece]) -> tuple[str, Parameters]:
+    assert query.interval is not None
+    where, bound = _row_filter(TRADES, query.venue, query.symbols)
+    return bars_statement(pieces, INTERVALS[query.interval], where, bound)
 
 
 def _row_filter(kind: Kind, venue: str, symbols: Sequence[str]) -> tuple[str, Parameters]:

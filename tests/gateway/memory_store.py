@@ -59,7 +59,9 @@ class MemoryStore:
         self.told()
         return Page(batch.slice(0, most), batch.num_rows < most, self._oldest(kind))
 
-    def bars(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+    def bars(
+        self, query: Query, start_ns: int, end_ns: int, unchanged_since_ns: int | None = None
+    ) -> tuple[pa.RecordBatch, int | None]:
         """See `Store`."""
         self.told()
         self.asked.append(f"bars {start_ns} {end_ns}")

@@ -13,11 +13,27 @@ import polars as pl
 from gateway.answers.coverage import ColdDay, Coverage
 from gateway.answers.registry import StoreRegistry
 from tapehouse.clock import DAY, MAX_TS, now_ns
-from tapehouse.model import KINDS, TICKS, Kind
+from tapehouse.model import KINDS, TICKS, TRADES, Kind
 from tapehouse.settings import ClickHouse
 from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.tabular import TIME, as_frame
+from tests.batches import batch
 from tests.gateway import oracle
 from tests.gateway.memory_store import MemoryStore
+
+
+def trades_of(symbol: str, start_ns: int, days: int, rows: int) -> pl.DataFrame:
+    """Trades of one symbol of venue V, spread over days; sums of their prices and sizes do not depend on the order."""
+    chance = Random(rows)
+    made = as_frame(batch(TRADES, rows, 3, venue="V"))
+    return made.with_columns(
+        symbol=pl.lit(symbol),
+        seq=pl.int_range(pl.len()),
+        ts_event=pl.Series([start_ns + chance.randrange(days * DAY) for _ in range(rows)]).sort().cast(TIME),
+        price=pl.Series([chance.randrange(1, 400) / 4 for _ in range(rows)]),
+        size=pl.Series([chance.randrange(1, 400) / 4 for _ in range(rows)]),
+        flags=pl.lit(0, pl.Int16),
+    ).cast({"flags": made.schema["flags"]})
 
 
 class World(StoreRegistry):

@@ -64,6 +64,9 @@ class _Rows:
             raise StopIteration
         return batch
 
+    def cached_json(self) -> None:
+        """Nothing of it is in memory."""
+
     def close(self) -> None:
         assert self.at_work.acquire(blocking=False), "closed while a thread was at it"
         self.at_work.release()
