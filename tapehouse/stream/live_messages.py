@@ -1,0 +1,116 @@
+"""The messages of the WebSocket /v1/live, by position.
+
+A client sends requests, each a JSON object as text:
+
+    {"op": "subscribe", "id": 1, "channel": "bars", "venue": "sim", "symbol": "BTCUSDT", "interval": "1m", "last": 300}
+    {"op": "unsubscribe", "id": 1}
+    {"op": "ping", "sent": 17}
+
+`id` is a number of the client's choice, 0 to 2^31 - 1, not in use on this socket. By channel:
+
+    bars        venue, symbol, interval (a standard one); last (1 to 2,000 bars in the snapshot, 100 by default);
+                full (true: with turnover, buy_volume, seq_first, seq_last too)
+    trades      venue, symbol; last (0 to 1,000 trades in the snapshot, 50 by default)
+    quotes      venue, symbol
+    latest      venue, symbol
+    rankings    window (1h 24h 7d), measure (change volatility turnover), limit (1 to 200, 20 by default)
+    gaps        nothing: all gaps from now on
+
+and `after`: [epoch, n], the version received last, to go on where a connection was lost. Venue may be left out where one
+venue has the symbol.
+
+The server sends msgpack arrays, each a binary message. Its first item is the type; the topic is the number that the
+server gave to a subscription's rows, the same for all sockets; n is the version of the topic, which rises.
+
+     0 SUBSCRIBED    [0, id, topic, epoch, n, resumed, decimals, rows]
+     1 BARS          [1, topic, n, [bar, ...]]
+     2 TRADES        [2, topic, n, base_ts, base_seq, [[ts - base_ts, seq - base_seq, price, size, side, flags], ...]]
+     3 QUOTES        [3, topic, n, ts, seq, bid, bid_size, ask, ask_size]
+     4 LATEST        [4, topic, n, ts, seq, price, size]
+     5 RANKINGS      [5, topic, n, [[venue, symbol, change, volatility, turnover], ...]]
+     6 GAPS          [6, topic, n, [[kind, venue, symbol, ts, ts_end, seq, seq_last, missing, closed, reason], ...]]
+     7 REVISED       [7, topic, start, end]          stored bars older than those of the snapshot changed in this span
+     8 SKIPPED       [8, topic, seq_from, seq_to, count]    trades that were not sent: query them
+     9 ERROR         [9, id, title, detail, remedy]  id is nil where the fault is no subscription's
+    10 HEARTBEAT     [10, sent, lag]                 every 5 s; lag: ms from published to here of the newest frame, or nil
+    11 PONG          [11, sent]                      the value that came with the ping
+    12 SLOW          [12, ms]                        this client was too slow for so long; what followed is the newest state
+    13 UNSUBSCRIBED  [13, id]
+
+Times are ns UTC, but in bars s UTC. The rows of SUBSCRIBED are those of the channel's messages: of bars and rankings the
+list, of trades, quotes and latest the items after n, or nil where there is nothing yet. With `resumed` they are what
+changed after the version the client had; without it they replace all that the client has.
+
+A price is the number itself, or an integer: that times 10^decimals, which saves bytes. So is a size of a trade or quote.
+
+A bar is [ts, mask, value, ...]: the values of the fields whose bit is set in mask, in the order of BAR_FIELDS. Other
+fields are as before. A bar that the client did not have has all fields of its channel. With mask 0 there is no such bar
+any more.
+
+With /v1/live?format=json each message is a JSON object as text, with names: {"type": "bars", "topic", "venue", "symbol",
+"interval", "n", "bars": [{"ts": "2024-03-01T00:00:00Z", "open", ...}]}; bars are always whole.
+
+Close codes: see CLOSE_CODES.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SUBSCRIBED: Final = 0
+BARS: Final = 1
+TRADES: Final = 2
+QUOTES: Final = 3
+LATEST: Final = 4
+RANKINGS: Final = 5
+GAPS: Final = 6
+REVISED: Final = 7
+SKIPPED: Final = 8
+ERROR: Final = 9
+HEARTBEAT: Final = 10
+PONG: Final = 11
+SLOW: Final = 12
+UNSUBSCRIBED: Final = 13
+
+CHANNELS = ("bars", "trades", "quotes", "latest", "rankings", "gaps")
+BAR_FIELDS = (
+    "close", "volume", "trades", "high", "low", "open", "final", "revision",
+    "turnover", "buy_volume", "seq_first", "seq_last",
+)  # fmt: skip
+"""The fields of a bar by bit of its mask, 1 for close; those that change most often come first."""
+SHORT_FIELDS = 8
+"""How many of BAR_FIELDS a subscription has without `full`."""
+PRICE_FIELDS = frozenset({"open", "high", "low", "close"})
+LAST_BARS, MOST_BARS = 100, 2_000
+"""Bars in a snapshot: by default, and at most."""
+LAST_TRADES, MOST_TRADES = 50, 1_000
+"""Trades in a snapshot: by default, and at most."""
+HEARTBEAT_S = 5.0
+"""A server that sends nothing for three times this long is gone."""
+CLOSE_CODES = {
+    1000: "the client closed",
+    1001: "the gateway stops",
+    1003: "expected a JSON object as text, was something else",
+    1008: "too many subscriptions or requests",
+    1009: "a request was longer than 64 KB",
+    4001: "the client answered no ping",
+    4002: "the client was too slow for too long",
+}
+"""By code of a close frame what it means; its reason says more."""
+
+
+def scaled(value: float, decimals: int) -> float | int:
+    """A price or size as a message has it: the integer that is `value` times 10^decimals if that is exact."""
+    factor = 10.0**decimals
+    whole = round(value * factor) if abs(value) < 2**53 / factor else None
+    return whole if whole is not None and whole / factor == value else float(value)
+
+
+def unscaled(value: float, decimals: int) -> float:
+    """The price or size of a message."""
+    return value / 10.0**decimals if isinstance(value, int) else value
+
+
+def decimals_of(value: float) -> int:
+    """The decimals, 0 to 8, with which `value` can be sent as an integer; 8 where it has more."""
+    return next((digits for digits in range(9) if isinstance(scaled(value, digits), int)), 8)
