@@ -16,8 +16,8 @@ A client sends requests, each a JSON object as text:
     rankings    window (1h 24h 7d), measure (change volatility turnover), limit (1 to 200, 20 by default)
     gaps        nothing: all gaps from now on
 
-and `after`: [epoch, n], the version received last, to go on where a connection was lost. Venue may be left out where one
-venue has the symbol.
+and `after`: [epoch, n], the version received last, to go on where a connection was lost. Venue may be left out where
+one venue has the symbol.
 
 The server sends msgpack arrays, each a binary message. Its first item is the type; the topic is the number that the
 server gave to a subscription's rows, the same for all sockets; n is the version of the topic, which rises.
@@ -32,23 +32,24 @@ server gave to a subscription's rows, the same for all sockets; n is the version
      7 REVISED       [7, topic, start, end]          stored bars older than those of the snapshot changed in this span
      8 SKIPPED       [8, topic, seq_from, seq_to, count]    trades that were not sent: query them
      9 ERROR         [9, id, title, detail, remedy]  id is nil where the fault is no subscription's
-    10 HEARTBEAT     [10, sent, lag]                 every 5 s; lag: ms from published to here of the newest frame, or nil
+    10 HEARTBEAT     [10, sent, lag]                 every 5 s; lag: ms that the newest frame took to here, or nil
     11 PONG          [11, sent]                      the value that came with the ping
-    12 SLOW          [12, ms]                        this client was too slow for so long; what followed is the newest state
+    12 SLOW          [12, ms]                        the client was too slow for so long; next comes the newest state
     13 UNSUBSCRIBED  [13, id]
 
-Times are ns UTC, but in bars s UTC. The rows of SUBSCRIBED are those of the channel's messages: of bars and rankings the
-list, of trades, quotes and latest the items after n, or nil where there is nothing yet. With `resumed` they are what
-changed after the version the client had; without it they replace all that the client has.
+Times are ns UTC, but in bars s UTC. The rows of SUBSCRIBED are those of the channel's messages: of bars, rankings and
+gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With `resumed`
+they are what changed after the version the client had; without it they replace all that the client has.
 
-A price is the number itself, or an integer: that times 10^decimals, which saves bytes. So is a size of a trade or quote.
+A price, or the size of a trade or quote, is sent as an integer, the number times 10^decimals, which saves bytes. Where
+that is not exact it is sent as the number itself, which then has a fraction, or else as text.
 
 A bar is [ts, mask, value, ...]: the values of the fields whose bit is set in mask, in the order of BAR_FIELDS. Other
 fields are as before. A bar that the client did not have has all fields of its channel. With mask 0 there is no such bar
 any more.
 
-With /v1/live?format=json each message is a JSON object as text, with names: {"type": "bars", "topic", "venue", "symbol",
-"interval", "n", "bars": [{"ts": "2024-03-01T00:00:00Z", "open", ...}]}; bars are always whole.
+With /v1/live?format=json each message is a JSON object as text, with names: {"type": "bars", "topic", "venue",
+"symbol", "interval", "n", "bars": [{"ts": "2024-03-01T00:00:00Z", "open", ...}]}; bars are always whole.
 
 Close codes: see CLOSE_CODES.
 """
@@ -99,16 +100,20 @@ CLOSE_CODES = {
 """By code of a close frame what it means; its reason says more."""
 
 
-def scaled(value: float, decimals: int) -> float | int:
-    """A price or size as a message has it: the integer that is `value` times 10^decimals if that is exact."""
+def scaled(value: float, decimals: int) -> float | int | str:
+    """A price or size as a message has it: see above."""
     factor = 10.0**decimals
-    whole = round(value * factor) if abs(value) < 2**53 / factor else None
-    return whole if whole is not None and whole / factor == value else float(value)
+    if abs(value) < 2**53 / factor:
+        whole = round(value * factor)
+        if whole / factor == value:
+            return whole
+    # A reader in JavaScript cannot tell 5.0 from 5.
+    return repr(float(value)) if float(value).is_integer() else float(value)
 
 
-def unscaled(value: float, decimals: int) -> float:
+def unscaled(value: float | str, decimals: int) -> float:
     """The price or size of a message."""
-    return value / 10.0**decimals if isinstance(value, int) else value
+    return value / 10.0**decimals if isinstance(value, int) else float(value)
 
 
 def decimals_of(value: float) -> int:
