@@ -38,8 +38,8 @@ server gave to a subscription's rows, the same for all sockets; n is the version
     13 UNSUBSCRIBED  [13, id]
 
 Times are ns UTC, but in bars s UTC. The rows of SUBSCRIBED are those of the channel's messages: of bars, rankings and
-gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With `resumed`
-they are what changed after the version the client had; without it they replace all that the client has.
+gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With
+`resumed` they are what changed after the version the client had; without it they replace all that the client has.
 
 A price, or the size of a trade or quote, is sent as an integer, the number times 10^decimals, which saves bytes. Where
 that is not exact it is sent as the number itself, which then has a fraction, or else as text.
