@@ -15,6 +15,7 @@ from gateway.rest import live, lookups
 from gateway.rest.backend import Backend, BackendDependency
 from gateway.rest.callers import Callers
 from gateway.rest.documentation import documentation_router
+from gateway.rest.page import page_router
 from gateway.rest.problems import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -67,6 +68,7 @@ def application(backend: Backend, hosts: Collection[str] = ()) -> FastAPI:
         return app.openapi_schema
 
     app.router.routes.extend(documentation_router(openapi).routes)
+    app.router.routes.extend(page_router().routes)
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 
