@@ -69,7 +69,9 @@ class Gateway:
                     tasks.create_task(self._prices.run())
                     tasks.create_task(self._refresh(surface, url))
                     tasks.create_task(self._track_recent_symbols(surface))
-                    tasks.create_task(serve(app, listener, self._limits.request_s))
+                    tasks.create_task(
+                        serve(app, listener, self._limits.request_s, self._settings.gateway.max_connections)
+                    )
                     self.url.set_result(url)
             finally:
                 readers.close()
@@ -165,15 +167,18 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: object, listener: socket.socket, request_s: float) -> None:
+async def serve(app: object, listener: socket.socket, request_s: float, max_connections: int) -> None:
     """Serve an ASGI application until cancelled; requests in progress then have two seconds to finish.
 
-    A request has to arrive whole within `request_s`.
+    A request has to arrive whole within `request_s`. Connections beyond `max_connections` are refused.
     """
+    connection = partial(
+        BoundedConnection, request_s=request_s, max_connections=max_connections, turned_away=set()
+    )
     server = _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # uvicorn's type is narrower than ASGI
-            http=partial(BoundedConnection, request_s=request_s),  # type: ignore[arg-type]  # called like the class
+            http=connection,  # type: ignore[arg-type]  # called like the class
             ws="none",
             lifespan="off",
             access_log=False,
