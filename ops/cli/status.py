@@ -109,7 +109,9 @@ def _show(home: Path, run: RunView, reports: dict[str, dict[str, Any]]) -> None:
         own = reports_of(reports, part.health)
         for report in own:
             instance = f"{report['instance']}: " if len(own) > 1 else ""
-            echo(f"    {instance}{_described(report, part.address)}")
+            described = _described(report, part.address)
+            if described != part.state:
+                echo(f"    {instance}{described}")
     shown = [report for part in run.parts for report in reports_of(reports, part.health)]
     for report in reports.values():
         if report not in shown:
