@@ -76,8 +76,9 @@ class Gateway:
                     tasks.create_task(self._refresh(surface, url))
                     tasks.create_task(self._track_recent_symbols(surface))
                     tasks.create_task(hub.run())
+                    connections = self._settings.gateway.max_connections
                     sockets = partial(LiveConnection, hub, Callers(app, hosts).refusal)
-                    tasks.create_task(serve(app, listener, self._limits.request_s, sockets))
+                    tasks.create_task(serve(app, listener, self._limits.request_s, connections, sockets))
                     self.url.set_result(url)
             finally:
                 readers.close()
@@ -177,17 +178,21 @@ async def serve(
     app: object,
     listener: socket.socket,
     request_s: float,
+    max_connections: int,
     sockets: Callable[..., asyncio.Protocol] | None = None,
 ) -> None:
     """Serve an ASGI application until cancelled; requests in progress then have two seconds to finish.
 
-    A request has to arrive whole within `request_s`. `sockets` makes the protocol of a connection that asks to upgrade
-    to a WebSocket; without it none may.
+    A request has to arrive whole within `request_s`. Connections beyond `max_connections` are refused. `sockets` makes
+    the protocol of a connection that asks to upgrade to a WebSocket, which counts no more; without it none may.
     """
+    connection = partial(
+        BoundedConnection, request_s=request_s, max_connections=max_connections, turned_away=set()
+    )
     server = _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # uvicorn's type is narrower than ASGI
-            http=partial(BoundedConnection, request_s=request_s),  # type: ignore[arg-type]  # called like the class
+            http=connection,  # type: ignore[arg-type]  # called like the class
             ws=sockets or "none",  # type: ignore[arg-type]  # called like the class
             lifespan="off",
             access_log=False,

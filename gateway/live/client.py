@@ -108,6 +108,10 @@ class LiveClient:
             for message in subscription.topic.catch_up(after):
                 self.send(message)
 
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with a code and reason."""
+        self._socket.close(code, reason)
+
     def check_speed(self) -> None:
         """End the connection of a client that has taken nothing for too long."""
         if self.is_slow and self._loop.time() - self._slow_since > _SLOW_S:

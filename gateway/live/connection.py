@@ -39,11 +39,10 @@ Refusal = Callable[[list[tuple[bytes, bytes]]], Problem | None]
 class LiveConnection(asyncio.Protocol):
     """One connection from its request to upgrade on."""
 
-    def __init__(self, hub: Topics, refusal: Refusal, *, server_state: Any, **_: Any) -> None:
+    def __init__(self, hub: Topics, refusal: Refusal, **_: Any) -> None:
         """`refusal(headers)` gives the problem with a caller, None if it is allowed; the rest is uvicorn's."""
         self._hub = hub
         self._refusal = refusal
-        self._connections: set[Any] = server_state.connections
         self._protocol = ServerProtocol(max_size=MOST_REQUEST_BYTES)
         self._transport: asyncio.Transport | None = None
         self._client: LiveClient | None = None
@@ -57,20 +56,14 @@ class LiveConnection(asyncio.Protocol):
         """Called by uvicorn."""
         # uvloop's transports are no subclass of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
-        self._connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called by the transport."""
-        self._connections.discard(self)
         if self._deadline is not None:
             self._deadline.cancel()
         if self._client is not None:
             self._client.closed()
             self._client = None
-
-    def shutdown(self) -> None:
-        """Called by uvicorn when it stops."""
-        self.close(1001, "the gateway stops")
 
     def pause_writing(self) -> None:
         """Called by the transport when the client does not take what is sent."""

@@ -76,6 +76,8 @@ class Hub:
                 tasks.create_task(self._sweep())
         finally:
             self._prices.listeners.remove(self._on_frame)
+            for client in list(self.clients):
+                client.close(1001, "the gateway stops")
             running = [*self._loading.values(), *(task for _, task in self._sources.values())]
             for task in running:
                 task.cancel()
