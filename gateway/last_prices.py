@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,9 @@ class LastPrices:
         self._known: set[VenueSymbol] = set()
         self._missing: set[VenueSymbol] = set()
         self._has_missing = asyncio.Event()
+        self._frames: Frames | None = None
+        self.listeners: list[Callable[[ReceivedFrame], None]] = []
+        """Called with each frame once its prices are cached."""
 
     def by_symbol(self, venue: str) -> Mapping[str, LastPrice]:
         """The last price of each live symbol of a venue."""
@@ -88,15 +91,25 @@ class LastPrices:
             self._missing |= found
             self._has_missing.set()
 
+    async def snapshot(self, venue: str, symbol: str, intervals: Sequence[str]) -> Frame:
+        """A symbol's bars in memory: see `Frames.snapshot`, which this raises the errors of."""
+        if self._frames is None:
+            raise ConnectError("bars: expected frames of bar makers, were none yet")
+        return await self._frames.snapshot(venue, symbol, intervals)
+
     async def run(self) -> None:
         """Receive frames until cancelled."""
         loop = asyncio.get_running_loop()
         async with Frames.listening(self._bus) as frames, asyncio.TaskGroup() as tasks:
+            self._frames = frames
             for _ in range(_CONCURRENT_REQUESTS):
                 tasks.create_task(self._fetch_missing(frames))
             while True:
                 with contextlib.suppress(TimeoutError, WireError):
-                    self._apply_frame(await frames.next(_POLL_S), loop.time())
+                    received = await frames.next(_POLL_S)
+                    self._apply_frame(received, loop.time())
+                    for listener in self.listeners:
+                        listener(received)
                 for name, maker in list(self._makers.items()):
                     if loop.time() - maker.last_frame_s > _MAKER_TIMEOUT_S:
                         self._discard_maker(name)

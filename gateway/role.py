@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -17,8 +17,12 @@ from nats.errors import Error as NatsError
 
 from gateway.allocator import limit_heap_growth, return_free_memory
 from gateway.last_prices import LastPrices
+from gateway.live.connection import LiveConnection
+from gateway.live.history import History
+from gateway.live.hub import Hub
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
+from gateway.rest.callers import Callers
 from gateway.rest.connection import BoundedConnection
 from gateway.rest.readers import Limits, Readers
 from gateway.surface import QuerySurface
@@ -60,7 +64,9 @@ class Gateway:
             surface = await asyncio.to_thread(QuerySurface, self._settings)
             readers = Readers(self._limits)
             backend = Backend(surface, self._prices, readers, lambda: self._readiness)
-            app = application(backend, _configured_hosts(self._settings.gateway))
+            hosts = _configured_hosts(self._settings.gateway)
+            app = application(backend, hosts)
+            hub = Hub(self._bus, self._prices, History(surface, readers))
             try:
                 async with (
                     self._bus.subscribed(f"$KV.{STATE}.{ALL_MARKS}", partial(note_written, surface)),
@@ -69,7 +75,10 @@ class Gateway:
                     tasks.create_task(self._prices.run())
                     tasks.create_task(self._refresh(surface, url))
                     tasks.create_task(self._track_recent_symbols(surface))
-                    tasks.create_task(serve(app, listener, self._limits.request_s))
+                    tasks.create_task(hub.run())
+                    connections = self._settings.gateway.max_connections
+                    sockets = partial(LiveConnection, hub, Callers(app, hosts).refusal)
+                    tasks.create_task(serve(app, listener, self._limits.request_s, connections, sockets))
                     self.url.set_result(url)
             finally:
                 readers.close()
@@ -165,16 +174,26 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: object, listener: socket.socket, request_s: float) -> None:
+async def serve(
+    app: object,
+    listener: socket.socket,
+    request_s: float,
+    max_connections: int,
+    sockets: Callable[..., asyncio.Protocol] | None = None,
+) -> None:
     """Serve an ASGI application until cancelled; requests in progress then have two seconds to finish.
 
-    A request has to arrive whole within `request_s`.
+    A request has to arrive whole within `request_s`. Connections beyond `max_connections` are refused. `sockets` makes
+    the protocol of a connection that asks to upgrade to a WebSocket, which counts no more; without it none may.
     """
+    connection = partial(
+        BoundedConnection, request_s=request_s, max_connections=max_connections, turned_away=set()
+    )
     server = _Server(
         uvicorn.Config(
             app,  # type: ignore[arg-type]  # uvicorn's type is narrower than ASGI
-            http=partial(BoundedConnection, request_s=request_s),  # type: ignore[arg-type]  # called like the class
-            ws="none",
+            http=connection,  # type: ignore[arg-type]  # called like the class
+            ws=sockets or "none",  # type: ignore[arg-type]  # called like the class
             lifespan="off",
             access_log=False,
             log_config=None,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,8 +20,25 @@ if TYPE_CHECKING:
 
 
 def echo(text: str, *, err: bool = False) -> None:
-    """Print a line on standard output, or standard error."""
-    click.echo(printable(text), err=err)
+    """Print lines on standard output, or standard error; on a terminal broken between words where they are too long."""
+    shown = printable(text)
+    if (sys.stderr if err else sys.stdout).isatty():
+        shown = fitted(shown, shutil.get_terminal_size().columns)
+    click.echo(shown, err=err)
+
+
+def fitted(text: str, width: int) -> str:
+    """Lines with those of more than `width` characters broken between words, indented as they were."""
+    return "\n".join(part for line in text.split("\n") for part in _broken(line.expandtabs(), width))
+
+
+def _broken(line: str, width: int) -> list[str]:
+    if len(line) <= width:
+        return [line]
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(
+        line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    ) or [line]
 
 
 def echo_json(document: Any, indent: int | None = None) -> None:

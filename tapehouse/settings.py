@@ -137,6 +137,8 @@ class Gateway(_Section):
     """Address that clients connect to."""
     hosts: tuple[str, ...] = ()
     """Names besides localhost, 127.0.0.1, ::1 and that of `url` by which clients and web pages may call it."""
+    max_connections: int = Field(768, ge=1)
+    """Connections at once; one more is refused with status 503."""
 
 
 class Simulator(_Section):

@@ -96,8 +96,13 @@ class HotDayReader:
 
 
 def _select_slice(kind: Kind, part: TimeSlice) -> tuple[str, list[str | int]]:
+    # QuestDB 9.3 writes a VARCHAR of many rows with several dictionaries, which no reader of Parquet takes.
+    columns = ", ".join(
+        f"cast({column.name} AS string) {column.name}" if column.type == "text" else column.name
+        for column in kind.columns
+    )
     statement = (
-        f"SELECT {', '.join(kind.names)} FROM {kind.name} "
+        f"SELECT {columns} FROM {kind.name} "
         f"WHERE {kind.time} >= cast(%s AS timestamp_ns) AND {kind.time} < cast(%s AS timestamp_ns)"
     )
     return statement, [part.start_ns, part.end_ns]

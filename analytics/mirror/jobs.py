@@ -28,11 +28,11 @@ class MirrorReport:
 
     def __str__(self) -> str:
         rows = sum(entry.rows for entry in self.copies.copied)
-        parts = [f"{len(self.copies.copied)} days copied, {rows:,} rows"]
+        parts = [f"{_days(len(self.copies.copied))} copied, {rows:,} rows"]
         if self.copies.waiting:
             parts.append(f"{len(self.copies.waiting)} being written")
         if self.late.merged:
-            parts.append(f"{len(self.late.merged)} days with late ticks merged")
+            parts.append(f"{_days(len(self.late.merged))} with late ticks merged")
         if self.retained.handed_over:
             parts.append(f"{len(self.retained.handed_over)} handed over")
         if self.retained.hot_dropped or self.retained.cold_dropped:
@@ -45,6 +45,10 @@ class MirrorReport:
         if self.failed:
             parts.append(f"{len(self.failed)} failed")
         return "; ".join(parts)
+
+
+def _days(count: int) -> str:
+    return "1 day" if count == 1 else f"{count} days"
 
 
 async def run_once(

@@ -1,4 +1,4 @@
-"""One HTTP connection, with bounds on the size of a request and on the time it takes to arrive."""
+"""One HTTP connection, with bounds on their number, on the size of a request and on the time it takes to arrive."""
 
 from __future__ import annotations
 
@@ -7,34 +7,55 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from gateway.rest.problems import SLOW_REQUEST, TOO_LARGE, USAGE, Problem
+from gateway.rest.problems import BUSY, SLOW_REQUEST, TOO_LARGE, USAGE, Problem
 
 MAX_REQUEST_BYTES = 2**18
 """Of a request line, headers and body together; found when a piece has been read, so up to a piece (256 KB) late."""
 _LINGER_S = 2.0
 """How long a refused client may read its answer: closing at once would discard it."""
+MAX_TURNED_AWAY = 64
+"""Connections beyond the most that are being answered so; more are closed without an answer."""
 
 
 class BoundedConnection(HttpToolsProtocol):
-    """uvicorn's connection that refuses requests that are too large, and those that do not arrive in time."""
+    """uvicorn's connection that refuses requests that are too large, and those that do not arrive in time.
 
-    def __init__(self, *arguments: Any, request_s: float, **options: Any) -> None:
-        """A request has to be complete `request_s` after it began, the first one after the connection did."""
+    It is refused itself where there are too many: the others are not disturbed.
+    """
+
+    def __init__(
+        self,
+        *arguments: Any,
+        request_s: float,
+        max_connections: int,
+        turned_away: set[BoundedConnection],
+        **options: Any,
+    ) -> None:
+        """A request has to be complete `request_s` after it began, the first one after the connection did.
+
+        `turned_away`: one set for all connections of a server, of those beyond `max_connections`.
+        """
         super().__init__(*arguments, **options)
         self._request_s = request_s
+        self._max_connections = max_connections
+        self._turned_away = turned_away
         self._received = 0
         self._is_complete = False
         self._is_refused = False
         self._deadline: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Start the time of the first request."""
+        """Start the time of the first request, or refuse one connection too many."""
         super().connection_made(transport)
+        if len(self.connections) > self._max_connections:
+            self._turn_away()
+            return
         self._deadline = self.loop.call_later(self._request_s, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the time."""
         self._stop_deadline()
+        self._turned_away.discard(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -91,6 +112,23 @@ class BoundedConnection(HttpToolsProtocol):
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _turn_away(self) -> None:
+        """Answer before there is a request; the connection counts no longer."""
+        self.connections.discard(self)
+        if len(self._turned_away) >= MAX_TURNED_AWAY:
+            self._is_refused = True
+            self.transport.abort()
+            return
+        self._turned_away.add(self)
+        self._refuse(
+            Problem(
+                BUSY,
+                f"connections: expected at most {self._max_connections} at once, was one more",
+                "Retry later, and close connections that are no longer used; the most is the setting "
+                "gateway.max_connections.",
+            )
+        )
 
     def _refuse(self, problem: Problem) -> None:
         """Answer with a problem, if no answer is being sent, and end the connection."""

@@ -237,7 +237,7 @@ class BarSession:
     def _status(self) -> str:
         status = f"{len(self._bars.names):,} symbols"
         if self._corrections.pending_count:
-            status += f", {self._corrections.pending_count:,} to be corrected"
+            status += f", {self._corrections.pending_count:,} to correct"
         if self._bars.dropped_trades:
             limit = self._settings.barmaker.max_symbols
             status += (

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import zstandard
 
 from ingest.files.scratch import scratch_folder
-from ingest.files.unpacking import TOO_LARGE_REMEDY, most_unpacked, too_large
+from ingest.files.unpacking import TOO_LARGE_REMEDY, Unpacking, most_unpacked, too_large, untold
 from tapehouse.errors import SourceError
 
 _PART_BYTES = 2**20
@@ -21,7 +21,7 @@ _ZIP, _ZSTD = b"PK\x03\x04", b"\x28\xb5\x2f\xfd"
 
 
 @contextmanager
-def unpacked(path: Path, folder: Path | None) -> Iterator[Path]:
+def unpacked(path: Path, folder: Path | None, unpacking: Unpacking = untold) -> Iterator[Path]:
     """Context manager of a file as it is, or of what a packed one holds: named as in the archive, or without .zst.
 
     `folder` takes the temporary folder, None: the system's for such. Raises SourceError where it is damaged, or larger
@@ -36,12 +36,12 @@ def unpacked(path: Path, folder: Path | None) -> Iterator[Path]:
         return
     unpack = _unpack_zip if magic == _ZIP else _unpack_zstd
     with scratch_folder(folder) as scratch:
-        yield unpack(path, scratch)
+        yield unpack(path, scratch, unpacking)
 
 
-def _unpack_zip(path: Path, folder: Path) -> Path:
+def _unpack_zip(path: Path, folder: Path, unpacking: Unpacking) -> Path:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as whole, zipfile.ZipFile(whole) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
             if len(names) != 1:
                 shown = ", ".join(names[:5]) or "none"
@@ -54,12 +54,13 @@ def _unpack_zip(path: Path, folder: Path) -> Path:
                 plain = _BoundedFile(file, path)
                 while part := packed.read(_PART_BYTES):
                     plain.write(part)
+                    unpacking(whole.tell() / plain.packed_bytes)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as reason:
         raise SourceError(f"{path}: not readable as a zip archive: {reason}") from reason
     return to
 
 
-def _unpack_zstd(path: Path, folder: Path) -> Path:
+def _unpack_zstd(path: Path, folder: Path, unpacking: Unpacking) -> Path:
     to = folder / (path.stem if path.suffix in (".zst", ".zstd") else path.name)
     # Several frames, one after the other, are one file.
     frame, begun = zstandard.ZstdDecompressor().decompressobj(), False
@@ -67,6 +68,7 @@ def _unpack_zstd(path: Path, folder: Path) -> Path:
         with path.open("rb") as packed, to.open("wb") as file:
             plain = _BoundedFile(file, path)
             while part := packed.read(_COMPRESSED_BYTES):
+                unpacking(packed.tell() / plain.packed_bytes)
                 while part:
                     plain.write(frame.decompress(part))
                     begun = not frame.eof
@@ -86,12 +88,12 @@ class _BoundedFile:
     def __init__(self, file: BinaryIO, packed: Path) -> None:
         self._file = file
         self._packed = packed
-        self._size = packed.stat().st_size
-        self._left = most_unpacked(self._size)
+        self.packed_bytes = packed.stat().st_size
+        self._left = most_unpacked(self.packed_bytes)
 
     def write(self, part: bytes) -> None:
         """Write some bytes more. Raises SourceError where there are too many."""
         self._left -= len(part)
         if self._left < 0:
-            raise SourceError(f"{self._packed}: {too_large(self._size)}", remedy=TOO_LARGE_REMEDY)
+            raise SourceError(f"{self._packed}: {too_large(self.packed_bytes)}", remedy=TOO_LARGE_REMEDY)
         self._file.write(part)

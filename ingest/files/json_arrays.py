@@ -8,6 +8,7 @@ import re
 from typing import IO
 
 from ingest.files.lines import BLOCK_BYTES, FileStream
+from ingest.files.unpacking import Unpacking, untold
 from tapehouse.errors import SourceError
 
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -19,7 +20,7 @@ _DECODER = json.JSONDecoder(parse_float=str, parse_int=str)
 _REMEDY = "Nothing of it is stored. Write or fetch the file again, or give JSON lines."
 
 
-def unpack_array(stream: FileStream, lines: IO[bytes]) -> None:
+def unpack_array(stream: FileStream, lines: IO[bytes], unpacking: Unpacking = untold) -> None:
     """Write the elements of the array in `stream`, or of several one after the other, to `lines`. Numbers stay the
     text that they are.
 
@@ -37,6 +38,7 @@ def unpack_array(stream: FileStream, lines: IO[bytes]) -> None:
             ) from None
         place, inside = _write_elements(text, inside, not part, lines)
         text = text[place:]
+        unpacking(stream.fraction)
         if not part:
             _check_end(stream, text, inside)
             return

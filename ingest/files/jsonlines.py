@@ -102,7 +102,14 @@ def _read_columns(
     try:
         # Twice as fast; works where every line that is not blank is an object with all members.
         texts = filter(None, lines.data.split(b"\n")) if not lines.overlong else [b""]
-        columns = separate(map(itemgetter(*sources), map(orjson.loads, texts)))
+        objects = map(orjson.loads, texts)
+        # Of one name, itemgetter gives the value alone.
+        found = (
+            map(itemgetter(*sources), objects)
+            if len(sources) > 1
+            else ((one[sources[0]],) for one in objects)
+        )
+        columns = separate(found)
     except (orjson.JSONDecodeError, KeyError, TypeError):
         rows, record_numbers, rejected = _parse_objects(lines, take)
         columns = separate(rows)

@@ -33,6 +33,7 @@ from ingest.files.mapping import DATE, map_columns
 from ingest.files.options import FOUND_OUT, ReadOptions
 from ingest.files.parquet import ParquetReader
 from ingest.files.times import TimeFormat, detect_time_format
+from ingest.files.unpacking import Unpacking, untold
 from ingest.rejected import Rejected
 from ingest.validation import invalid_rows as values_at_fault
 from tapehouse.batch import Batch, ColumnData, Strings
@@ -89,6 +90,7 @@ class TickFile:
         symbol: str | None,
         options: ReadOptions,
         clock_unit_ns: int,
+        unpacking: Unpacking,
     ) -> None:
         self.path = path
         self.format: Format = content.format
@@ -102,7 +104,7 @@ class TickFile:
         self._unpacked: IO[bytes] | None = None
         self._lines: Path | None = None
         try:
-            self._reader = self._open(content)
+            self._reader = self._open(content, unpacking)
             self._mapping = map_columns(
                 kind,
                 venue,
@@ -217,7 +219,7 @@ class TickFile:
         assert isinstance(times, np.ndarray)
         return times if self._clock_unit_ns == 1 else times // self._clock_unit_ns * self._clock_unit_ns
 
-    def _open(self, content: DetectedFormat) -> FormatReader:
+    def _open(self, content: DetectedFormat, unpacking: Unpacking) -> FormatReader:
         if content.format == "capture":
             raise SourceError(
                 f"{self.path}: expected CSV, Parquet or JSON lines, was a capture of a socket",
@@ -225,14 +227,14 @@ class TickFile:
             )
         if content.format == "parquet":
             if content.gzipped:
-                self._unpacked = _unpacked(self.path)
+                self._unpacked = _unpacked(self.path, unpacking)
             return ParquetReader(self.path.name, self._unpacked or self.path)
         if content.format == "jsonlines":
             return JsonLinesReader(self.path, content.gzipped, self._strict)
         if content.format == "jsonarray":
             with NamedTemporaryFile(delete=False) as lines, open_stream(self.path, content.gzipped) as stream:
                 self._lines = Path(lines.name)
-                unpack_array(stream, lines)
+                unpack_array(stream, lines, unpacking)
             return JsonLinesReader(self._lines, gzipped=False, strict=self._strict, name=self.path.name)
         if self._kind is DEPTH:
             raise UsageError("depth: expected JSON lines or Parquet, was CSV, which holds no lists")
@@ -324,11 +326,12 @@ def open_tick_file(
     options: ReadOptions = FOUND_OUT,
     *,
     clock_unit_ns: int = 1,
+    unpacking: Unpacking = untold,
 ) -> TickFile:
     """Open a file of `kind` (trades, quotes, depth or account_trades) whose rows are of `venue`.
 
     `symbol` is every row's, else a column gives it. What `options` do not say is found out where it is clear.
-    ts_event is floored to `clock_unit_ns`.
+    ts_event is floored to `clock_unit_ns`. `unpacking` receives how far a file is that has to be unpacked first.
 
     Raises UsageError where the columns or times are ambiguous, SourceError where the file cannot be read.
     """
@@ -344,15 +347,17 @@ def open_tick_file(
         symbol,
         options,
         clock_unit_ns,
+        unpacking,
     )
 
 
-def _unpacked(path: Path) -> IO[bytes]:
+def _unpacked(path: Path, unpacking: Unpacking) -> IO[bytes]:
     """The decompressed content of a gzip file, as a temporary file that is deleted when closed."""
     file = TemporaryFile()  # noqa: SIM115 - the source closes it
     with open_stream(path, gzipped=True) as stream:
         while part := stream.read(BLOCK_BYTES):
             file.write(part)
+            unpacking(stream.fraction)
         if stream.damage is not None:
             file.close()
             raise stream.damage

@@ -27,6 +27,7 @@ from ingest.publisher import Publisher
 from ingest.quarantine import Quarantine
 from tapehouse.batch import Batch
 from tapehouse.errors import SourceError
+from tapehouse.model import Kind
 from tapehouse.settings import Settings
 from tapehouse.stream import sharding
 from tapehouse.stream.bus import TICKS, Bus, State
@@ -137,7 +138,7 @@ class FileFeed:
         # What earlier runs published must be visible before rows are compared with it.
         last = (await self._bus.js.stream_info(TICKS)).state.last_seq
         await wait_until_written(self._bus, state, last)
-        kinds: set[str] = set()
+        kinds: set[Kind] = set()
         damage: SourceError | None = None
         stored = StoredRows(self._settings, await state.get(SEAL) or {})
         numberings = NumberingRegistry(state, self._source.venue)
@@ -152,7 +153,8 @@ class FileFeed:
                 if self._waits:
                     await wait_until_written(self._bus, state, publisher.last_seq)
             if self._waits:
-                await query_store(stored.wait_until_visible, kinds)
+                for kind in kinds:
+                    await query_store(stored.wait_applied, kind)
         finally:
             stored.close()
         self.summary.notes = self._source.reading_notes + comparison.notes
@@ -167,7 +169,7 @@ class FileFeed:
         key: str,
         checkpoint: _Checkpoint,
         comparison: SourceComparison,
-        kinds: set[str],
+        kinds: set[Kind],
     ) -> None:
         quarantine = Quarantine(self._bus)
         self.summary.reasons = quarantine.reasons
@@ -183,7 +185,7 @@ class FileFeed:
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             ticket = -1
             for number, batch in enumerate(chunk.batches):
-                kinds.add(batch.kind.name)
+                kinds.add(batch.kind)
                 compared = await comparison.compare(batch, until_written)
                 origin = origin_of(self._source, batch.kind.name)
                 await quarantine_shared_keys(compared.batch, compared.rejected, origin, quarantine)

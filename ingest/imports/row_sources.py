@@ -14,6 +14,7 @@ from ingest.files.blocks import Position
 from ingest.files.formats import detect_format
 from ingest.files.options import FOUND_OUT, ReadOptions
 from ingest.files.reader import Chunk, TickFile, open_tick_file
+from ingest.files.unpacking import Unpacking, untold
 from ingest.imports.captures import CaptureSource, open_capture
 from ingest.imports.id_order import IdOrderScan
 from ingest.imports.ordered_chunks import SCANNED, OrderedChunks, moved
@@ -155,9 +156,11 @@ def open_row_source(
     *,
     as_numbered: bool = False,
     sort_folder: Path | None = None,
+    unpacking: Unpacking = untold,
 ) -> Iterator[FileSource | CaptureSource]:
     """Context manager of a file of rows of `kind` (None: trades), or of a capture with that kind or all kinds of its
-    messages. Zip archives of one file, and zstd, are unpacked into a temporary file.
+    messages. Zip archives of one file, and zstd, are unpacked into a temporary file, and so are gzipped Parquet and
+    JSON arrays; `unpacking` receives how far that is.
 
     `options.number_by`: "time" numbers rows by their times though they have ids, "id" takes ids in whatever order they
     are; None refuses ids that fall where time rises. With `as_numbered` the ids are seq as this system gave them. Rows
@@ -167,7 +170,7 @@ def open_row_source(
     Raises UsageError where the columns or times are ambiguous, SourceError where the file cannot be read.
     """
     with ExitStack() as opened:
-        path = opened.enter_context(unpacked(path, sort_folder))
+        path = opened.enter_context(unpacked(path, sort_folder, unpacking))
         content = detect_format(path)
         if content.format == "capture":
             if options != FOUND_OUT:
@@ -186,6 +189,7 @@ def open_row_source(
             symbol,
             options,
             clock_unit_ns=VENUES[venue].clock_unit_ns if venue in VENUES else 1,
+            unpacking=unpacking,
         )
         reader = {
             "format": content.format,

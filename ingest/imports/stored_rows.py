@@ -59,12 +59,8 @@ class StoredRows:
         return self._sealed_ns.get(kind.name, 0)
 
     def wait_applied(self, kind: Kind) -> None:
-        """Wait until all rows of a kind that are committed to QuestDB can be read; its views may lag."""
+        """Wait until all rows of a kind that are committed to QuestDB can be read."""
         self._hot.wait_applied(kind.name)
-
-    def wait_until_visible(self, kinds: set[str]) -> None:
-        """Wait until all rows of these kinds that are committed to QuestDB can be read."""
-        self._hot.wait_until_visible(kinds)
 
     def of_ids(self, batch: Batch) -> pl.DataFrame:
         """The stored rows with the keys of a batch, and its trades' ids within two seconds of its span."""

@@ -62,7 +62,7 @@ class SimulatorFeed:
         simulator = Simulator(timeline)
         books = BookRows(simulator)
         position = self._saved
-        self._history_detail = "seeding history" if position < timeline.history else ""
+        self._history_detail = "history" if position < timeline.history else ""
         loop = asyncio.get_running_loop()
         shards = await sharding.current(state)
         async with Publisher(self._bus) as publisher, self._reporting(publisher):
@@ -108,7 +108,7 @@ class SimulatorFeed:
         if trades.rows:
             received_ns = int(trades.array("ts_recv")[-1])
             share = f"{until / simulator.timeline.history:.0%}" if is_history else ""
-            self._history_detail = f"seeding history: {share}, {day_of(received_ns)}" if is_history else ""
+            self._history_detail = f"history {share}, {day_of(received_ns)}" if is_history else ""
         # Quotes first: that of a trade is then published before it.
         ticket = -1
         for batch in itertools.chain(books.batches(position, until), [trades] if trades.rows else []):

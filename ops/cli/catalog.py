@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -19,7 +20,9 @@ def command(kind: str, venue: str | None, home: Path | None) -> None:
     Of trades those that count in bars.
     """
     from ops.export.outfile import write_frame
+    from tapehouse.client import display
     from tapehouse.client.address import connected
 
     with connected(None, home) as db:
-        write_frame(db.catalog(kind or None, venue=venue))
+        found = db.catalog(kind or None, venue=venue)
+    write_frame(display.catalog(found) if sys.stdout.isatty() else found)

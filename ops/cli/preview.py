@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from ops.terminal import echo
@@ -100,6 +101,11 @@ def _first_bars(rows: Batch) -> pl.DataFrame:
 def _print(frame: pl.DataFrame) -> None:
     import polars as pl
 
+    from ops.export.table import print_frame
+
+    if sys.stdout.isatty():
+        print_frame(frame)
+        return
     times = [name for name, kind in frame.schema.items() if isinstance(kind, pl.Datetime)]
     frame = frame.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S%.f"))
     with pl.Config(

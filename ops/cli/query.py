@@ -159,22 +159,31 @@ def _names(text: str) -> list[str]:
 
 
 def _served(rows: Rows) -> str:
-    """The number of rows from each store."""
+    """The number of rows read from each store; bars may be made from trades."""
     counts: dict[str, int] = {}
     for segment in rows.segments:
         counts[segment["store"]] = counts.get(segment["store"], 0) + segment["rows"]
-    return f" ({', '.join(f'{store} {count:,}' for store, count in counts.items())})" if counts else ""
+    return f" (read: {', '.join(f'{store} {count:,}' for store, count in counts.items())})" if counts else ""
 
 
 def _show_plan(document: dict[str, Any]) -> None:
-    """Print the plan as a table and statements; as JSON when piped."""
-
+    """Print the plan as text with its statements; as JSON when piped."""
     from tapehouse.client.display import Plan
 
     if not sys.stdout.isatty():
         echo_json(document, indent=2)
         return
-    plan = Plan(document)
-    echo(repr(plan))
-    for statement in plan.segments["statement"]:
-        echo(f"\n{statement}")
+    for segment in Plan(document).segments.iter_rows(named=True):
+        end = "open" if segment["end"] is None else f"{segment['end']:%Y-%m-%d %H:%M:%S}"
+        echo(f"{segment['store']}  {segment['start']:%Y-%m-%d %H:%M:%S} to {end}: {_expected_rows(segment)}")
+        for told in filter(None, (segment["why"], segment["quality"])):
+            echo(f"    {told}")
+        echo(f"\n{segment['statement']}\n")
+
+
+def _expected_rows(segment: dict[str, Any]) -> str:
+    """The rows of a segment of a plan, and of all symbols where that is known."""
+    if segment["rows"] is None:
+        return "rows unknown"
+    every = "" if segment["all_rows"] is None else f" of {segment['all_rows']:,} of all symbols"
+    return f"{segment['rows']:,} rows{every}"

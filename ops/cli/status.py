@@ -52,7 +52,8 @@ def command(as_json: bool, home: Path | None) -> None:
     else:
         _show(settings.home, run, heard)
         if quarantined:
-            echo(f"{quarantined:,} rows in quarantine: see `tapehouse quarantine list`")
+            rows = "1 row" if quarantined == 1 else f"{quarantined:,} rows"
+            echo(f"{rows} in quarantine: see `tapehouse quarantine list`")
     sys.exit(0 if ready else 1)
 
 
@@ -109,11 +110,16 @@ def _show(home: Path, run: RunView, reports: dict[str, dict[str, Any]]) -> None:
         own = reports_of(reports, part.health)
         for report in own:
             instance = f"{report['instance']}: " if len(own) > 1 else ""
-            echo(f"    {instance}{_described(report, part.address)}")
+            described = _described(report, part.address)
+            if described != part.state:
+                echo(f"    {instance}{described}")
     shown = [report for part in run.parts for report in reports_of(reports, part.health)]
     for report in reports.values():
         if report not in shown:
-            echo(f"{report['role']} {report['instance']}\n    {_described(report)}")
+            name, described = f"{report['role']} {report['instance']}", _described(report)
+            echo(f"{name:<16} {report['state']}")
+            if described != report["state"]:
+                echo(f"    {described}")
 
 
 def _runner(run: RunView) -> str:
@@ -131,7 +137,7 @@ def _described(report: dict[str, Any], address: str = "") -> str:
     found = [] if report["state"] == "ready" else [report["state"]]
     found += [one_line(report["detail"])] if report["detail"] not in ("", address) else []
     if report["rows"]:
-        found.append(f"{report['rows']:,} rows, {report['rows_s']:,.0f} rows/s")
+        found.append(f"{report['rows']:,} rows since its start, {report['rows_s']:,.0f} rows/s")
     if report["lag_ms"] is not None:
         found.append(f"lag {report['lag_ms']:.1f} ms")
     found.append(skew_text(report))

@@ -18,6 +18,8 @@ _STYLES = {State.READY: "green", State.FAILED: "bold red", State.STOPPED: "dim",
 _EXPECTED = (State.READY, State.WAITING, State.STARTING, State.STOPPING, State.STOPPED)
 _PROBLEMS, _BARS = 4, 5
 _NARROW = 80
+_LONGEST_NAME = 15
+"""Characters of a part's name, at most."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ def draw(state: BoardState, width: int, height: int) -> Group:
     lines = [_line(one_line(headline(state)), "bold"), _line(summary(state))]
     lines += list(_problems(state))
     room = height - len(lines)
-    parts = [_heading(), *(_part(part, state) for part in state.parts)] if state.parts else []
+    wide = min(max((len(one_line(part.name)) for part in state.parts), default=0), _LONGEST_NAME)
+    parts = [_heading(wide), *(_part(part, state, wide) for part in state.parts)] if state.parts else []
     if len(parts) > room:
         left = len(parts) - room + 1
         parts = [*parts[: max(room - 1, 0)], _line(f"{left} parts more: see `tapehouse status`", "dim")]
@@ -113,12 +116,12 @@ def _problems(state: BoardState) -> Iterator[Text]:
         yield _line(f"{len(found) - _PROBLEMS} problems more: see `tapehouse status`", "yellow")
 
 
-def _heading() -> Text:
-    return _line(f"{'part':<15.15} {'state':<10} {'rows/s':>8} {'rows':>12} {'lag ms':>7}", "bold")
+def _heading(wide: int) -> Text:
+    return _line(f"{'part':<{wide}} {'state':<10} {'rows/s':>8} {'rows':>11} {'lag ms':>7}", "bold")
 
 
-def _part(part: PartView, state: BoardState) -> Text:
-    """One part in one line: name, state, numbers of its reports, restarts and what it does."""
+def _part(part: PartView, state: BoardState, wide: int) -> Text:
+    """One part in one line: name in `wide` characters, state, numbers of its reports, restarts and what it does."""
     reports = reports_of(state.reports, part.health)
     lags = [report["lag_ms"] for report in reports if report["lag_ms"] is not None]
     rows_s = f"{sum(report['rows_s'] for report in reports):,.0f}" if reports else ""
@@ -126,8 +129,8 @@ def _part(part: PartView, state: BoardState) -> Text:
     lag = f"{max(lags):.1f}" if lags else ""
     details = [report["detail"] for report in reports] + [skew_text(report) for report in reports]
     detail = "; ".join(filter(None, [restarts_text(part.restarts), part.detail, *details]))
-    line = _line(f"{one_line(part.name):<15.15} {part.state:<10} {rows_s:>8} {rows:>12} {lag:>7}")
-    line.stylize(_STYLES.get(part.state, "yellow"), 16, 26)
+    line = _line(f"{one_line(part.name):<{wide}.{wide}} {part.state:<10} {rows_s:>8} {rows:>11} {lag:>7}")
+    line.stylize(_STYLES.get(part.state, "yellow"), wide + 1, wide + 11)
     return line.append(f"  {one_line(detail)}") if detail else line
 
 

@@ -117,7 +117,15 @@ GRANTS: dict[str, Grant] = {
         subscribe=("bars.>",),
     ),
     "gateway": Grant(
-        publish=("bars.snapshot.*", "bars.features", "health.gateway.>", *_reads("KV_state")),
+        publish=(
+            "bars.snapshot.*",
+            "bars.features",
+            "health.gateway.>",
+            *_reads("KV_state"),
+            "$JS.API.CONSUMER.CREATE.TICKS",
+            "$JS.API.CONSUMER.CREATE.TICKS.>",
+            "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
+        ),
         subscribe=("frames.>", "features.>", "$KV.state.mark.>"),
     ),
     "accounts": Grant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any, Final
 
 import polars as pl
@@ -64,7 +65,7 @@ def served(segments: list[dict[str, Any]]) -> pl.DataFrame:
 
 
 def text(table: pl.DataFrame) -> str:
-    """A table as text: at most 20 rows and 110 characters wide."""
+    """A table as text: at most 20 rows, and as wide as the terminal, at most 110 characters."""
     with _config():
         return printable(repr(table))
 
@@ -76,10 +77,10 @@ def html(table: pl.DataFrame) -> str:
 
 
 def catalog(rows: pl.DataFrame) -> pl.DataFrame:
-    """The catalog for display, trades first: times as text, to the second, or as days."""
+    """The catalog for display, trades first: times as text, to the minute, or as days."""
     times = [name for name, kind in rows.schema.items() if isinstance(kind, pl.Datetime)]
     rows = rows.sort(pl.col("kind") != "trades", maintain_order=True)
-    return rows.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M:%S").str.strip_suffix(" 00:00:00"))
+    return rows.with_columns(pl.col(times).dt.strftime("%Y-%m-%d %H:%M").str.strip_suffix(" 00:00"))
 
 
 def _segments(segments: list[dict[str, Any]], columns: dict[str, Any]) -> pl.DataFrame:
@@ -105,7 +106,7 @@ def _config() -> pl.Config:
     return pl.Config(
         tbl_rows=_ROWS,
         tbl_cols=-1,
-        tbl_width_chars=_WIDTH,
+        tbl_width_chars=min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns),
         fmt_str_lengths=60,
         tbl_hide_column_data_types=True,
         tbl_hide_dataframe_shape=True,

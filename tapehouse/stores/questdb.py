@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
@@ -211,11 +211,6 @@ class QuestReader:
                 return
             time.sleep(0.01)
         raise ConnectError(f"questdb: expected {view} to be up to date within {timeout_s:g} s, was not")
-
-    def wait_until_visible(self, tables: Collection[str]) -> None:
-        """Wait until all rows committed to `tables` are visible."""
-        for table in sorted(tables):
-            self.wait_applied(table)
 
     def started_ns(self) -> int:
         """When the server was started, ns UTC."""

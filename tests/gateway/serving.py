@@ -65,7 +65,11 @@ def gateway(settings: Settings, limits: Limits | None = None) -> Iterator[Client
 
 @contextmanager
 def application_of(
-    surface: Any, limits: Limits, prices: LastPrices | None = None, hosts: Collection[str] = ()
+    surface: Any,
+    limits: Limits,
+    prices: LastPrices | None = None,
+    hosts: Collection[str] = (),
+    max_connections: int = ANY_PORT.max_connections,
 ) -> Iterator[Client]:
     """The application alone, before a surface of the test's."""
 
@@ -75,7 +79,7 @@ def application_of(
             ready(f"http://127.0.0.1:{listener.getsockname()[1]}")
             try:
                 app = application(Backend(surface, prices, readers, dict), hosts)  # type: ignore[arg-type]
-                await serve(app, listener, limits.request_s)
+                await serve(app, listener, limits.request_s, max_connections)
             finally:
                 readers.close()
 

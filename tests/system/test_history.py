@@ -44,7 +44,7 @@ async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_midd
 
         heard = asyncio.create_task(heartbeat(settings, "feed.sim", DEADLINE_S))
         killed = up.start("run", "sim")
-        assert (await heard)["detail"].startswith("seeding history")
+        assert (await heard)["detail"].startswith("history")
         await until(some_published, "the first of the history")
         killed.kill()
         await asyncio.to_thread(killed.communicate)
@@ -60,7 +60,8 @@ async def test_a_history_is_stored_once_also_when_the_feed_is_killed_in_the_midd
     assert now is not None
     assert now.history == born.history
     with QuestReader(settings.questdb) as reader:
-        await asyncio.to_thread(reader.wait_until_visible, {"trades", "quotes", "depth"})
+        for table in ("trades", "quotes", "depth"):
+            await asyncio.to_thread(reader.wait_applied, table)
         rows = reader.fetch(
             "SELECT symbol, count(), count_distinct(seq), sum(seq), sum(side) FROM trades "
             f"WHERE venue = 'sim' AND ts_event < '{iso(now.segments[1].epoch_ns)}'"

@@ -156,7 +156,7 @@ async def _play(up: Up, sets: list[Batch], seed: int) -> None:
     finally:
         await bus.close()
     with QuestReader(settings.questdb) as reader:
-        reader.wait_until_visible({"trades"})
+        reader.wait_applied("trades")
 
 
 def _kill(up: Up) -> None:

@@ -122,7 +122,7 @@ def test_every_file_has_the_same_rows(up: Up, venue: str, tmp_path: Path, gatewa
     ask = ("trades", "A,B/Ü", "--venue", venue, "--start", _DAY)
     for suffix in ("csv", "parquet", "arrow"):
         out = tmp_path / f"a.{suffix}"
-        assert _asked(up, gateway, *ask, "--out", str(out)) == f"4,000 rows to {out} (questdb 4,000)\n"
+        assert _asked(up, gateway, *ask, "--out", str(out)) == f"4,000 rows to {out} (read: questdb 4,000)\n"
     parquet = pl.read_parquet(tmp_path / "a.parquet")
     assert parquet["seq"].to_list() == list(range(_ROWS))
     assert pl.read_ipc(tmp_path / "a.arrow").equals(parquet)

@@ -117,7 +117,7 @@ def _differing(settings: Settings, frame: Frame) -> list[str]:
     """The intervals in which a symbol's snapshot differs from the store, within the rings."""
     (venue, symbol) = frame.keys[0]
     with QuestReader(settings.questdb) as reader:
-        reader.wait_until_visible({"trades"})
+        reader.wait_applied("trades")
         newest = reader.fetch("SELECT cast(max(ts_event) AS long) FROM trades WHERE venue = %s", [venue])
     if not newest or newest[0][0] is None:  # the writer may not have committed the venue yet
         return list(NAMES)

@@ -71,7 +71,7 @@ def _quotes(venue: str, minutes: int) -> Batch:
 def _history(settings: Settings, venue: str, minute: int) -> dict[str, Any]:
     """The document of a minute, computed from stored bars."""
     with QuestReader(settings.questdb) as reader:
-        reader.wait_until_visible({"trades"})
+        reader.wait_applied("trades")
     end = _BEGIN + (minute + 1) * MINUTE
     stored = read_hot(settings, Query("bars", venue, ("S",), _BEGIN - DAY, end, interval="1m"))
     bars = np.zeros(len(stored), BAR)

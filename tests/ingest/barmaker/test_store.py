@@ -24,7 +24,7 @@ def test_symbols_that_trade_before_the_clock_of_their_venue_are_read_up_to_the_s
     hot.close()
     store = BarStore(provisioned.settings.questdb, RING_SIZES)
     try:
-        store.reader.wait_until_visible({"trades"})
+        store.reader.wait_applied("trades")
         assert store.read_venues(5_000)[venue].last_seqs == {_BEHIND: 300, "AHEAD": 60}
         head = store.last_trade_ns(venue, store.read_venues(5_000)[venue].last_day_ns)
         assert head == ahead[-1][0]

@@ -257,3 +257,10 @@ def test_any_objects_end_in_rows_or_one_of_our_errors(tmp_path: Path, found: lis
     path.write_bytes(b"{" + b"\n".join(found))
     with suppress(TapehouseError), open_tick_file(path, TRADES, "utp", "SPY") as source:
         list(source.chunks())
+
+
+@pytest.mark.parametrize("ts", ['"2024-01-01T00:00:00Z"', "1704067200000", '"1704067200000"'])
+def test_the_times_alone_are_those_of_the_rows(tmp_path: Path, ts: str) -> None:
+    (tmp_path / NAME).write_text(f'{{"ts": {ts}, "price": 1.5, "size": 2}}\n' * 3)
+    with open_tick_file(tmp_path / NAME, TRADES, "v", "S") as source:
+        assert [list(keys.ts) for keys in source.row_keys()] == [[1_704_067_200 * 10**9] * 3]

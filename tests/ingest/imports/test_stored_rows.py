@@ -35,7 +35,7 @@ def store(provisioned: Platform, stored: StoredRows) -> Iterator[Store]:
 
     def store(batch: Batch) -> None:
         assert hot.commit([batch]) == []
-        stored.wait_until_visible({batch.kind.name})
+        stored.wait_applied(batch.kind)
 
     yield store
     hot.close()

@@ -313,7 +313,8 @@ async def test_a_simulator_under_way_goes_on_with_every_number(
 
 def _check_simulated_books(settings: Settings, reader: QuestReader, checkpoint: int) -> None:
     """Quotes and depth up to the checkpoint are those of the timeline."""
-    reader.wait_until_visible({"quotes", "depth"})
+    for table in ("quotes", "depth"):
+        reader.wait_applied(table)
     timeline = load_timeline(settings.home / TIMELINE)
     assert timeline is not None
     made = emitted(timeline, 0, checkpoint)

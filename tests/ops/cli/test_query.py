@@ -48,7 +48,7 @@ def _ran(act: Act, folder: Path, *words: str) -> tuple[Result, dict[str, list[st
 def test_it_asks_the_gateway_and_says_who_served(tmp_path: Path) -> None:
     out = tmp_path / "a.csv"
     done, asked = _ran(streaming(_WHOLE), tmp_path, *_ASK, "--columns", "seq,price", "--out", str(out))
-    assert done.output == f"2,500 rows to {out} (clickhouse 2, questdb 1)\n"
+    assert done.output == f"2,500 rows to {out} (read: clickhouse 2, questdb 1)\n"
     assert asked == {
         "symbol": ["A", "B", "A,B"], "venue": ["v"], "last": ["2500"], "columns": ["seq", "price"],
         "start": ["1970-01-01T00:00:00Z"],

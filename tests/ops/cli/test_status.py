@@ -25,7 +25,10 @@ _DISK = {
     [
         ({}, "ready"),
         ({"state": "waiting", "detail": "the disk is full"}, "waiting, the disk is full"),
-        ({"rows": 1200, "rows_s": 35.4, "lag_ms": 12.34}, "1,200 rows, 35 rows/s, lag 12.3 ms"),
+        (
+            {"rows": 1200, "rows_s": 35.4, "lag_ms": 12.34},
+            "1,200 rows since its start, 35 rows/s, lag 12.3 ms",
+        ),
         # A name from outside is not a terminal's escape.
         ({"state": "waiting", "detail": "no \x1b[2J"}, "waiting, no \\x1b[2J"),
     ],

@@ -68,7 +68,7 @@ def test_everything_fits_80x24_with_what_is_wrong_first() -> None:
     ]
     reports = {
         "health.writer.0": _report(),
-        "health.feed.sim": _report("seeding history: 43%, 2026-11-27"),
+        "health.feed.sim": _report("history 43%, 2026-11-27"),
         "health.mirror.0": _report("ClickHouse does not answer", "waiting"),
     }
     lines = _drawn(BoardState("ready", parts, reports, _bars("SYMBOL"), 70 * 2**30, 12))
@@ -77,9 +77,9 @@ def test_everything_fits_80x24_with_what_is_wrong_first() -> None:
     assert lines[2] == "mirror: waiting: ClickHouse does not answer"
     assert lines[3] == "feed-binance_spot: restarting: was killed by SIGKILL"
     assert lines[4].split() == ["part", "state", "rows/s", "rows", "lag", "ms"]
-    assert lines[8] == "writer          ready         1,053    1,442,330    12.3"
-    assert lines[13].endswith("12.3  seeding history: 43%,…")
-    assert lines[14] == "feed-binance_sp restarting                                restarted 2x; was kil…"
+    assert lines[8] == "writer          ready         1,053   1,442,330    12.3"
+    assert lines[13].endswith("12.3  history 43%, 2026-11-27")
+    assert lines[14] == "feed-binance_sp restarting                               restarted 2x; was kill…"
     assert lines[16].split() == ["venue", "symbol", "1m", "bar", "high", "low", "close", "volume", "trades"]
     assert lines[17].split() == ["sim", "SYMBOL8", "14:43", "57167.6", "0.397", "2.5", "2M", "8"]
     assert len(lines) <= 23

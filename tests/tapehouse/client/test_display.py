@@ -45,7 +45,7 @@ def test_a_table_is_bounded_and_cells_are_cut() -> None:
     assert max(map(len, said.splitlines())) <= 120
 
 
-def test_a_catalog_begins_with_trades_and_has_times_to_the_second() -> None:
+def test_a_catalog_begins_with_trades_and_has_times_to_the_minute() -> None:
     rows = pl.DataFrame(
         {
             "kind": ["depth", "quotes", "trades", "trades"],
@@ -56,7 +56,7 @@ def test_a_catalog_begins_with_trades_and_has_times_to_the_second() -> None:
     found = catalog(rows)
     assert found["kind"].to_list() == ["trades", "trades", "depth", "quotes"]
     assert found["symbol"].to_list() == ["A", "B", "A", "A"]
-    assert found["first"].to_list() == ["2024-01-02 03:04:05", None, "2024-01-02", "2024-01-02 03:00:00"]
+    assert found["first"].to_list() == ["2024-01-02 03:04", None, "2024-01-02", "2024-01-02 03:00"]
 
 
 def test_a_name_is_no_html() -> None:

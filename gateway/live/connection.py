@@ -1,0 +1,180 @@
+"""A WebSocket on the gateway's own port: the handshake, frames and limits. uvicorn hands over what asks to upgrade.
+
+websockets' protocol without input and output reads what clients send. What the hub sends is written as it is: the
+same bytes for all clients, without a copy for each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+from urllib.parse import parse_qs, urlsplit
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from gateway.live.client import LiveClient, Topics
+from gateway.live.message import Message
+from gateway.rest.problems import BUSY, NOT_FOUND, USAGE, Problem
+
+PATH = "/v1/live"
+MOST_REQUEST_BYTES = 2**16
+MOST_CLIENTS = 12_000
+_SEND_BUFFER = 2**15
+"""Bytes in the kernel for a client: a small one shows early that a client is slow."""
+_MOST_UNSENT = 2**16
+"""Bytes in the process that a client has not taken, before it counts as slow."""
+_CLOSE_S = 2.0
+"""How long a client may take to end the connection when told to."""
+_MOST_UNANSWERED = 4
+"""Pings without any sign of life."""
+Refusal = Callable[[list[tuple[bytes, bytes]]], Problem | None]
+
+
+class LiveConnection(asyncio.Protocol):
+    """One connection from its request to upgrade on."""
+
+    def __init__(self, hub: Topics, refusal: Refusal, **_: Any) -> None:
+        """`refusal(headers)` gives the problem with a caller, None if it is allowed; the rest is uvicorn's."""
+        self._hub = hub
+        self._refusal = refusal
+        self._protocol = ServerProtocol(max_size=MOST_REQUEST_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._client: LiveClient | None = None
+        self._parts: list[bytes] = []
+        self._is_text = False
+        self._unanswered = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self.wants_text = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by uvicorn."""
+        # uvloop's transports are no subclass of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        if self._client is not None:
+            self._client.closed()
+            self._client = None
+
+    def pause_writing(self) -> None:
+        """Called by the transport when the client does not take what is sent."""
+        if self._client is not None:
+            self._client.pause()
+
+    def resume_writing(self) -> None:
+        """Called by the transport when it has."""
+        if self._client is not None and self._protocol.state is State.OPEN:
+            self._client.resume()
+
+    def data_received(self, data: bytes) -> None:
+        """Read what the client sent."""
+        self._unanswered = 0
+        self._protocol.receive_data(data)
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._accept(event)
+            elif self._protocol.state is State.OPEN:
+                self._on_frame(event)
+        self._flush()
+
+    def eof_received(self) -> None:
+        """Called by the transport when the client sends no more."""
+        self._protocol.receive_eof()
+        self._flush()
+
+    def write(self, message: Message) -> None:
+        """Send a message as it was encoded for all."""
+        if self._transport is not None and self._protocol.state is State.OPEN:
+            self._transport.write(message.text if self.wants_text else message.binary)
+
+    def ping(self) -> bool:
+        """Ask for a sign of life; False if nothing has come since so many pings before."""
+        if self._unanswered >= _MOST_UNANSWERED:
+            return False
+        if self._protocol.state is State.OPEN:
+            self._unanswered += 1
+            self._protocol.send_ping(secrets.token_bytes(4))
+            self._flush()
+        return True
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection with a code and a reason; at once where the client does not."""
+        if self._protocol.state is State.OPEN:
+            self._protocol.send_close(code, reason)
+            self._flush()
+        self._abort_later()
+
+    def _accept(self, request: Request) -> None:
+        address = urlsplit(request.path)
+        headers = [
+            (name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.raw_items()
+        ]
+        formats = parse_qs(address.query).get("format", ["msgpack"])
+        problem = self._refusal(headers)
+        if problem is None and address.path != PATH:
+            problem = Problem(NOT_FOUND, f"path: expected {PATH}, was {address.path[:200]}")
+        if problem is None and formats not in (["msgpack"], ["json"]):
+            problem = Problem(USAGE, f"format: expected msgpack or json, was {formats[0][:80]!r}")
+        if problem is None and len(self._hub.clients) >= MOST_CLIENTS:
+            problem = Problem(
+                BUSY, f"sockets: expected at most {MOST_CLIENTS:,}, was one more", "Retry later."
+            )
+        if problem is None:
+            response = self._protocol.accept(request)
+        else:
+            body = bytes(problem.response().body).decode()
+            response = self._protocol.reject(problem.type.status, body)
+            del response.headers["Content-Type"]
+            response.headers["Content-Type"] = "application/problem+json"
+        self._protocol.send_response(response)
+        if self._protocol.state is State.OPEN:
+            self._open(formats == ["json"])
+
+    def _open(self, wants_text: bool) -> None:
+        assert self._transport is not None
+        self.wants_text = wants_text
+        self._transport.set_write_buffer_limits(high=_MOST_UNSENT)
+        handle = self._transport.get_extra_info("socket")
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._client = LiveClient(self._hub, self)
+
+    def _on_frame(self, event: Any) -> None:
+        assert isinstance(event, Frame)
+        if event.opcode in (Opcode.TEXT, Opcode.BINARY):
+            self._parts, self._is_text = [bytes(event.data)], event.opcode is Opcode.TEXT
+        elif event.opcode is Opcode.CONT:
+            self._parts.append(bytes(event.data))
+        else:
+            return
+        if not event.fin:
+            return
+        parts, self._parts = self._parts, []
+        if not self._is_text:
+            self.close(1003, "expected requests as JSON text, was a binary message")
+        elif self._client is not None:
+            self._client.receive(b"".join(parts))
+
+    def _flush(self) -> None:
+        """Write what the protocol has to say, and end the connection where it is over."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        for data in self._protocol.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:
+                self._transport.close()
+        if self._protocol.state is not State.OPEN or self._protocol.close_expected():
+            self._abort_later()
+
+    def _abort_later(self) -> None:
+        if self._deadline is None and self._transport is not None:
+            self._deadline = asyncio.get_running_loop().call_later(_CLOSE_S, self._transport.abort)
