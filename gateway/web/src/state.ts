@@ -12,7 +12,20 @@ const [zone, setZoneSignal] = createSignal<Zone>(kept("zone", "utc"));
 const [status, setStatus] = createSignal<Status>({ state: "reconnecting" });
 const [overlay, setOverlay] = createSignal<"none" | "search" | "compare" | "keys">("none");
 const [chartShown, setChartShown] = createSignal<Chart>(firstChart());
-export { address, chartShown, overlay, setOverlay, setStatus, status, zone };
+const [indicators, setIndicatorsSignal] = createSignal<readonly string[]>(kept("indicators", []));
+const [panel, setPanel] = createSignal<Panel>("book");
+/** On a phone: whether the panel is shown in place of the chart. */
+const [panelShown, setPanelShown] = createSignal(false);
+export { address, chartShown, indicators, overlay, panel, panelShown, setOverlay, setPanel, setPanelShown, setStatus };
+export { status, zone };
+
+export type Panel = "watch" | "book" | "trades" | "rankings";
+
+export function toggleIndicator(name: string): void {
+  const chosen = indicators().includes(name) ? indicators().filter((one) => one !== name) : [...indicators(), name];
+  keep("indicators", chosen);
+  setIndicatorsSignal(chosen);
+}
 
 function firstChart(): Chart {
   const first = parseAddress(location.pathname, location.search);
@@ -34,10 +47,10 @@ export function change(choices: Partial<Chart>, replace = false): void {
   go({ ...chartShown(), ...choices, page: "chart" }, replace);
 }
 
-export function choose(one: Instrument): void {
-  const compare = chartShown().compare === `${one.venue}/${one.symbol}` ? "" : chartShown().compare;
-  change({ ...one, compare });
-  keep("chosen", { venue: one.venue, symbol: one.symbol });
+export function choose({ venue, symbol }: Instrument, replace = false): void {
+  const compare = chartShown().compare === `${venue}/${symbol}` ? "" : chartShown().compare;
+  change({ venue, symbol, compare }, replace);
+  keep("chosen", { venue, symbol });
 }
 
 export function setZone(chosen: Zone): void {

@@ -2,7 +2,7 @@
 
 import { type Bar, type BarChange, sameValues } from "./bar";
 
-/** What a change did: nothing; changed or added the last bar; changed bars before it; or bars came or went. */
+/** What a change did to what is drawn: nothing; to the last bar, or added it; to bars before; or bars came or went. */
 export type Effect = "none" | "last" | "older" | "rebuilt";
 
 const ORDER: readonly Effect[] = ["none", "last", "older", "rebuilt"];
@@ -99,10 +99,9 @@ export class BarStore {
     if (!present) return this.insert({ time, fields, origin }, index + 1);
     const changed: Bar = { ...present, ...fields, origin };
     const same = sameValues(present, changed);
-    if (same && present.final === changed.final && present.revision === changed.revision) return "none";
-    // Only the end of its interval came, or a version of before: nothing to mark.
     const before = present.before ?? (present.final && !same ? present : undefined);
     this.items[index] = before ? { ...changed, before } : changed;
+    if (same) return "none";
     return index === this.items.length - 1 ? "last" : "older";
   }
 

@@ -144,6 +144,14 @@ export class CandleChart {
     this.compared.setData(bars.map((bar) => ({ time: bar.time as UTCTimestamp, value: bar.close })));
   }
 
+  /** The newest bars of the other symbol. */
+  compareMore(bars: readonly Bar[]): void {
+    const last = Number(this.compared?.data().at(-1)?.time ?? -Infinity);
+    for (const bar of bars) {
+      if (bar.time >= last) this.compared?.update({ time: bar.time as UTCTimestamp, value: bar.close });
+    }
+  }
+
   scale(scale: Scale): void {
     this.candles.priceScale().applyOptions({ mode: scaleMode(scale) });
   }

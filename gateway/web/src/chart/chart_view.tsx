@@ -1,55 +1,76 @@
-/** The chart with its legend: follows what is chosen. */
+/** The chart with its legend and foot: follows what is chosen. */
 
-import { type Accessor, createEffect, createSignal, on, onCleanup, onMount } from "solid-js";
-import type { Segment, Series } from "../api/bars";
-import type { Bar } from "../bars/bar";
+import { createEffect, createMemo, createSignal, on, onCleanup, onMount } from "solid-js";
+import type { Series } from "../api/bars";
+import type { Bar, Origin } from "../bars/bar";
 import { BarSession } from "../bars/session";
+import type { Effect } from "../bars/store";
 import { feed } from "../feed";
 import { decimalsOf } from "../format";
-import { chartShown, zone } from "../state";
+import { controlBy } from "../keys";
+import { chartShown, indicators, zone } from "../state";
 import { colours } from "../theme";
 import { CandleChart } from "./candles";
+import { Foot } from "./foot";
+import { Layers, describe } from "./layers";
 import { Legend } from "./legend";
 
 /** How near to the first loaded bar the next page is asked for. */
 const AHEAD = 150;
+/** Of more changed bars all are drawn again, which is faster. */
+const FEW = 20;
 
 export function ChartView() {
   let element!: HTMLDivElement;
-  let chart: CandleChart | undefined;
+  let chart!: CandleChart;
   let session: BarSession | undefined;
+  let layers: Layers | undefined;
   const [last, setLast] = createSignal<Bar>();
   const [hovered, setHovered] = createSignal<Bar | null>(null);
   const [decimals, setDecimals] = createSignal(2);
   const [failure, setFailure] = createSignal("");
-  const [segments, setSegments] = createSignal<readonly Segment[]>([]);
+  const [counts, setCounts] = createSignal<Record<Origin, number>>({ live: 0, questdb: 0, clickhouse: 0 });
+  const [gaps, setGaps] = createSignal(0);
+  const choices = createMemo(() => ({ colours: colours(), indicators: indicators(), compare: chartShown().compare }));
 
-  const start = ({ venue, symbol, interval }: Series) => {
-    const series = { venue, symbol, interval };
+  const start = (series: Series) => {
+    layers?.stop();
     session?.stop();
     setFailure("");
-    setSegments([]);
-    if (!series.symbol || !chart) return;
-    const drawn = chart;
+    setLast(undefined);
+    if (!series.symbol) return;
     const begun = (session = new BarSession(series, feed, {
       reset: () => {
+        setFailure("");
         setDecimals(decimalsOf(begun.store.bars.slice(-100).map((bar) => bar.close)));
-        drawn.reset(begun.store, series.interval, decimals());
+        chart.reset(begun.store, series.interval, decimals());
         setLast(begun.store.last);
-        setHovered(null);
         performance.mark("candles");
+        drawn.windowChanged();
       },
-      shifted: (added) => drawn.shifted(begun.store, added),
-      changed: (effect, bars) => {
-        if (effect === "rebuilt") drawn.rebuilt(begun.store);
-        else drawn.update(bars);
-        drawn.mark(begun.store.bars.filter((bar) => bar.before));
+      shifted: (added) => {
+        chart.shifted(begun.store, added);
+        drawn.windowChanged();
+      },
+      changed: (effect: Effect, bars: readonly Bar[]) => {
+        if (effect === "rebuilt" || bars.length > FEW) chart.rebuilt(begun.store);
+        else chart.update(bars);
+        drawn.markRevised();
         setLast(begun.store.last);
       },
-      segments: (more) => setSegments([...segments(), ...more]),
+      segments: () => {},
       failed: (reason) => setFailure(reason.message),
     }));
+    const drawn = (layers = new Layers(chart, begun, choices(), () => {
+      setCounts(drawn.counts());
+      setGaps(drawn.gaps.length);
+    }));
     void begun.start();
+  };
+
+  const gapAt = (bar: Bar | null) => {
+    const gap = bar && layers?.gaps.find((one) => one.end / 1000 >= bar.time && one.start / 1000 <= bar.time);
+    return gap ? describe(gap) : "";
   };
 
   onMount(() => {
@@ -60,21 +81,42 @@ export function ChartView() {
         if (session && to > session.store.bars.length - AHEAD) void session.newer();
       },
     });
-    onCleanup(() => {
-      session?.stop();
-      chart?.remove();
+    controlBy({
+      scroll: (share) => chart.scroll(share),
+      zoom: (factor) => chart.zoom(factor),
+      newest: () => void session?.newest().then(() => chart.newest()),
     });
-    const series: Accessor<string> = () => JSON.stringify([chartShown().venue, chartShown().symbol, chartShown().interval]);
-    createEffect(on(series, () => start(chartShown())));
-    createEffect(() => chart?.scale(chartShown().scale));
-    createEffect(() => chart?.paint(colours()));
-    createEffect(() => chart?.setZone(zone()));
+    onCleanup(() => {
+      controlBy(null);
+      layers?.stop();
+      session?.stop();
+      chart.remove();
+    });
+    const chosen = createMemo(() => JSON.stringify([chartShown().venue, chartShown().symbol, chartShown().interval]));
+    createEffect(
+      on(chosen, () => {
+        const { venue, symbol, interval } = chartShown();
+        start({ venue, symbol, interval });
+      }),
+    );
+    createEffect(on(choices, (now) => layers?.choose(now), { defer: true }));
+    createEffect(() => chart.scale(chartShown().scale));
+    createEffect(() => chart.paint(colours()));
+    createEffect(() => chart.setZone(zone()));
+    createEffect(() => {
+      const now = last();
+      const price = now ? `${now.close.toFixed(decimals())} ` : "";
+      document.title = chartShown().symbol ? `${price}${chartShown().symbol}` : "Tapehouse";
+    });
   });
 
   return (
-    <section class="relative flex min-h-0 min-w-0 flex-1 flex-col" aria-label="Chart">
-      <Legend bar={hovered() ?? last()} decimals={decimals()} failure={failure()} />
-      <div ref={element} class="min-h-0 flex-1" data-chart />
+    <section class="flex min-h-0 min-w-0 flex-1 flex-col" aria-label="Chart">
+      <div class="relative min-h-0 flex-1">
+        <Legend bar={hovered() ?? last()} decimals={decimals()} failure={failure()} gap={gapAt(hovered())} />
+        <div ref={element} class="absolute inset-0" data-chart />
+      </div>
+      <Foot counts={counts()} gaps={gaps()} />
     </section>
   );
 }

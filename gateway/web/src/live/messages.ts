@@ -10,8 +10,8 @@ import { type Value, decode } from "./msgpack";
 
 export type Channel = "bars" | "trades" | "quotes" | "latest" | "rankings" | "gaps";
 
-/** What a client received last of a subscription, to go on from there: [epoch, n]. */
-export type Version = readonly [epoch: number | string, n: number];
+/** What a client received last of a subscription, to go on from there: [epoch, n]. An epoch may exceed 2^53. */
+export type Version = readonly [epoch: number | bigint, n: number];
 
 export interface Ranked {
   readonly venue: string;
@@ -103,7 +103,7 @@ export class MessageReader {
       type: "subscribed",
       id: Number(id),
       topic: Number(topic),
-      version: [typeof epoch === "string" ? epoch : Number(epoch), Number(n)],
+      version: [epoch as number | bigint, Number(n)],
       resumed: Boolean(resumed),
       rows: snapshotRows(found, (rows ?? null) as Value[] | null),
     };

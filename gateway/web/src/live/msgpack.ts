@@ -7,10 +7,17 @@ const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 
 /** The one document in `bytes`. Throws RangeError where it is cut off, goes on, or is no msgpack. */
 export function decode(bytes: Uint8Array): Value {
-  const reader = new Reader(bytes);
-  const value = reader.value();
-  if (!reader.atEnd) throw new RangeError("msgpack: expected one document, was more");
+  const [value, ...more] = decodeAll(bytes);
+  if (value === undefined || more.length) throw new RangeError(`msgpack: expected one document, was ${more.length + 1}`);
   return value;
+}
+
+/** All documents in `bytes`. */
+export function decodeAll(bytes: Uint8Array): Value[] {
+  const reader = new Reader(bytes);
+  const values: Value[] = [];
+  while (!reader.atEnd) values.push(reader.value());
+  return values;
 }
 
 class Reader {

@@ -79,11 +79,14 @@ export class LiveSocket {
     const subscription = this.subscriptions.get(id);
     if (!subscription) return;
     const { request, version } = subscription;
-    this.send({ op: "subscribe", id, ...request, ...(version ? { after: version } : {}) });
+    this.send({ op: "subscribe", id, ...request }, version);
   }
 
-  private send(request: object): void {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(request));
+  private send(request: object, after: Version | null = null): void {
+    const text = JSON.stringify(request);
+    // JSON.stringify knows no bigint.
+    const whole = after ? `${text.slice(0, -1)},"after":[${after[0]},${after[1]}]}` : text;
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(whole);
   }
 
   private take(message: Message): void {

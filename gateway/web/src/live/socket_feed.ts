@@ -80,14 +80,17 @@ export class SocketFeed implements LiveFeed {
   }
 
   latest(of: readonly Instrument[], sink: (prices: readonly Price[]) => void): Stop {
-    const stops = of.map((one) =>
-      this.take(
-        { channel: "latest", ...one },
-        (rows) => rows.channel === "latest" && rows.latest && sink([{ ...one, ...rows.latest }]),
-        () => this.polling.latest([one], sink),
-      ),
-    );
-    return () => stops.forEach((stop) => stop());
+    const bySocket = () => {
+      // A symbol that is not live is an error here: its price stays as it is.
+      const stops = of.map((one) =>
+        this.socket.subscribe({ channel: "latest", venue: one.venue, symbol: one.symbol }, (message) => {
+          const rows = message.type === "subscribed" || message.type === "rows" ? message.rows : null;
+          if (rows?.channel === "latest" && rows.latest) sink([{ ...one, ...rows.latest }]);
+        }),
+      );
+      return () => stops.forEach((stop) => stop());
+    };
+    return this.both({ bySocket, byPolling: () => this.polling.latest(of, sink), stop: () => {} });
   }
 
   private take(
@@ -105,8 +108,12 @@ export class SocketFeed implements LiveFeed {
         else if (message.type === "error") this.swap(one, byPolling);
       });
     const one: Taken = { bySocket, byPolling, stop: () => {} };
+    return this.both(one);
+  }
+
+  private both(one: Taken): Stop {
     this.taken.add(one);
-    one.stop = this.polls ? byPolling() : bySocket();
+    one.stop = this.polls ? one.byPolling() : one.bySocket();
     return () => {
       this.taken.delete(one);
       one.stop();
