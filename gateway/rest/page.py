@@ -93,7 +93,7 @@ def built_files(folder: Path) -> Mapping[str, BuiltFile]:
     }
 
 
-def page_router(folder: Path = BUILT) -> APIRouter:
+def page_router(folder: Path) -> APIRouter:
     """The page's addresses. What a request names is looked up among the files that were read, never on the disk."""
     router = APIRouter(include_in_schema=False)
     files = built_files(folder)

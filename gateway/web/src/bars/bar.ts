@@ -32,15 +32,23 @@ export interface BarChange {
   readonly origin?: Origin;
 }
 
-export const VALUES = ["open", "high", "low", "close", "volume", "trades"] as const;
+const VALUES = ["open", "high", "low", "close", "volume", "trades"] as const;
+
+/** Sums of floats in another order differ in their last digits. */
+const SUM_TOLERANCE = 1e-9;
 
 export function sameValues(one: Values, other: Values): boolean {
-  return VALUES.every((name) => one[name] === other[name]);
+  return differences(one, other).length === 0;
+}
+
+function same(name: keyof Values, one: Values, other: Values): boolean {
+  const apart = Math.abs(one[name] - other[name]);
+  return apart === 0 || (name === "volume" && apart <= SUM_TOLERANCE * Math.abs(one.volume));
 }
 
 /** The fields that differ, old and new. */
 export function differences(before: Values, after: Values): { name: keyof Values; old: number; new: number }[] {
-  return VALUES.filter((name) => before[name] !== after[name]).map((name) => ({
+  return VALUES.filter((name) => !same(name, before, after)).map((name) => ({
     name,
     old: before[name],
     new: after[name],
