@@ -1,6 +1,6 @@
 /** The page: what is above, beside and below the chart. */
 
-import { Show, onCleanup, onMount } from "solid-js";
+import { Show, createEffect, onCleanup, onMount } from "solid-js";
 import { ChartView } from "./chart/chart_view";
 import { onKey } from "./keys";
 import { startMarket } from "./market";
@@ -8,14 +8,18 @@ import { Header } from "./panels/header";
 import { Overlays } from "./panels/overlays";
 import { PhoneTabs, Side } from "./panels/side";
 import { System } from "./panels/system";
-import { address, panelShown } from "./state";
+import { address, chartShown, panelShown, setSettled, settled } from "./state";
 import { isPhone } from "./width";
 
 export function App() {
   onMount(() => {
-    void startMarket().catch(() => {}); // the chart says what is wrong; a search says that nothing is stored
+    if (!chartShown().symbol || address().page === "system") setSettled(true);
     addEventListener("keydown", onKey);
     onCleanup(() => removeEventListener("keydown", onKey));
+  });
+  createEffect(() => {
+    // The chart says what is wrong, and a search that nothing is stored.
+    if (settled()) void startMarket().catch(() => {});
   });
   return (
     <div class="flex h-dvh flex-col">

@@ -6,7 +6,7 @@ import { type Stored, catalog, hourlyCloses, rankings } from "./api/market";
 import { feed } from "./feed";
 import { keep, kept } from "./kept";
 import type { Instrument, Price } from "./live/feed";
-import { choose, chartShown } from "./state";
+import { choose, chartShown, chooseFirst } from "./state";
 
 export interface Market {
   readonly price?: number;
@@ -64,7 +64,7 @@ export async function startMarket(): Promise<void> {
   if (!watched().length) watch(first.slice(0, WATCHED).map(({ venue, symbol }) => ({ venue, symbol })));
   const chosen = kept<Instrument | null>("chosen", null);
   const known = found.find((one) => chosen && keyOf(one) === keyOf(chosen)) ?? first[0];
-  if (!chartShown().symbol && known) choose(known, true);
+  if (!chartShown().symbol && known) chooseFirst(known);
 }
 
 /** Follow the prices of some symbols until stopped. */

@@ -14,10 +14,12 @@ const [overlay, setOverlay] = createSignal<"none" | "search" | "compare" | "keys
 const [chartShown, setChartShown] = createSignal<Chart>(firstChart());
 const [indicators, setIndicatorsSignal] = createSignal<readonly string[]>(kept("indicators", []));
 const [panel, setPanel] = createSignal<Panel>("book");
+/** Whether the first candles are drawn, or cannot be: until then nothing else is asked for. */
+const [settled, setSettled] = createSignal(false);
 /** On a phone: whether the panel is shown in place of the chart. */
 const [panelShown, setPanelShown] = createSignal(false);
 export { address, chartShown, indicators, overlay, panel, panelShown, setOverlay, setPanel, setPanelShown, setStatus };
-export { status, zone };
+export { setSettled, settled, status, zone };
 
 export type Panel = "watch" | "book" | "trades" | "rankings";
 
@@ -47,9 +49,15 @@ export function change(choices: Partial<Chart>, replace = false): void {
   go({ ...chartShown(), ...choices, page: "chart" }, replace);
 }
 
-export function choose({ venue, symbol }: Instrument, replace = false): void {
+/** Choose where nothing was: the address stays where it is no chart's. */
+export function chooseFirst({ venue, symbol }: Instrument): void {
+  if (address().page === "chart") change({ venue, symbol }, true);
+  else setChartShown({ ...chartShown(), venue, symbol });
+}
+
+export function choose({ venue, symbol }: Instrument): void {
   const compare = chartShown().compare === `${venue}/${symbol}` ? "" : chartShown().compare;
-  change({ venue, symbol, compare }, replace);
+  change({ venue, symbol, compare });
   keep("chosen", { venue, symbol });
 }
 

@@ -1,12 +1,15 @@
 /** One series on the chart: its history page by page, and its live end. */
 
-import { type Segment, type Series, barsBefore, barsFrom } from "../api/bars";
+import { type Series, barsBefore, barsFrom } from "../api/bars";
+import { intervalNamed } from "../intervals";
 import type { LiveFeed, Stop } from "../live/feed";
 import type { Bar, BarChange } from "./bar";
 import { BarStore, type Effect } from "./store";
 
 const FIRST_PAGE = 500;
 const PAGE = 2_000;
+/** Of fewer bars than these in the newest span, the last ones are asked for however old they are. */
+const FEW = 200;
 
 export interface SessionEvents {
   /** All bars are others. */
@@ -15,7 +18,6 @@ export interface SessionEvents {
   shifted(added: number): void;
   /** Bars changed by live changes. */
   changed(effect: Effect, bars: readonly Bar[]): void;
-  segments(segments: readonly Segment[]): void;
   failed(reason: Error): void;
 }
 
@@ -54,9 +56,8 @@ export class BarSession {
     if (!first || this.complete) return;
     await this.exclusively(async () => {
       const page = await barsBefore(this.series, PAGE, first.time, this.ending.signal);
-      this.complete = page.bars.length < PAGE;
-      this.events.segments(page.segments);
-      const added = this.store.addOlder(page.bars);
+      this.complete = page.length < PAGE;
+      const added = this.store.addOlder(page);
       if (added) this.events.shifted(added);
     });
   }
@@ -67,8 +68,7 @@ export class BarSession {
     if (!last || this.store.reachesEnd) return;
     await this.exclusively(async () => {
       const page = await barsFrom(this.series, PAGE, last.time + 1, undefined, this.ending.signal);
-      this.events.segments(page.segments);
-      const dropped = this.store.addNewer(page.bars, page.bars.length < PAGE);
+      const dropped = this.store.addNewer(page, page.length < PAGE);
       if (dropped) this.complete = false;
       this.events.shifted(-dropped);
     });
@@ -80,11 +80,21 @@ export class BarSession {
   }
 
   private async load(): Promise<void> {
-    const page = await barsBefore(this.series, FIRST_PAGE, undefined, this.ending.signal);
-    this.complete = page.bars.length < FIRST_PAGE;
-    this.store.reset(page.bars);
-    this.events.segments(page.segments);
+    this.store.reset(await this.newestBars());
     this.events.reset();
+  }
+
+  /** A span is found faster than the last bars, but may have few of a symbol that is seldom traded. */
+  private async newestBars(): Promise<Bar[]> {
+    const { signal } = this.ending;
+    const seconds = intervalNamed(this.series.interval)?.seconds ?? 60;
+    const start = Math.max(0, Math.floor(Date.now() / 1000) - FIRST_PAGE * seconds);
+    const recent = await barsFrom(this.series, PAGE, start, undefined, signal);
+    this.complete = false;
+    if (recent.length > FEW && recent.length < PAGE) return recent;
+    const last = await barsBefore(this.series, FIRST_PAGE, undefined, signal);
+    this.complete = last.length < FIRST_PAGE;
+    return last;
   }
 
   /** The newest bars as the feed has them: they go on from those that are here, or all is loaded again. */
@@ -110,8 +120,8 @@ export class BarSession {
     if (first === undefined || end <= first) return;
     try {
       const page = await barsFrom(this.series, PAGE, Math.max(start, first), end, this.ending.signal);
-      const effect = this.store.refresh(page.bars);
-      if (effect !== "none") this.events.changed(effect, this.at(page.bars.map((bar) => bar.time)));
+      const effect = this.store.refresh(page);
+      if (effect !== "none") this.events.changed(effect, this.at(page.map((bar) => bar.time)));
     } catch (reason) {
       this.fail(reason);
     }

@@ -8,7 +8,7 @@ import type { Effect } from "../bars/store";
 import { feed } from "../feed";
 import { decimalsOf } from "../format";
 import { controlBy } from "../keys";
-import { chartShown, indicators, zone } from "../state";
+import { chartShown, indicators, setSettled, zone } from "../state";
 import { colours } from "../theme";
 import { CandleChart } from "./candles";
 import { Foot } from "./foot";
@@ -46,6 +46,7 @@ export function ChartView() {
         chart.reset(begun.store, series.interval, decimals());
         setLast(begun.store.last);
         performance.mark("candles");
+        setSettled(true);
         drawn.windowChanged();
       },
       shifted: (added) => {
@@ -58,8 +59,10 @@ export function ChartView() {
         drawn.markRevised();
         setLast(begun.store.last);
       },
-      segments: () => {},
-      failed: (reason) => setFailure(reason.message),
+      failed: (reason) => {
+        setFailure(reason.message);
+        setSettled(true);
+      },
     }));
     const drawn = (layers = new Layers(chart, begun, choices(), () => {
       setCounts(drawn.counts());

@@ -128,7 +128,7 @@ export class Layers {
     const series = this.comparedSeries();
     if (!series || !first) return this.chart.compare(null);
     const page = await barsFrom(series, MOST, first.time, undefined, signal);
-    this.chart.compare(page.bars.filter((bar) => this.has(bar.time)));
+    this.chart.compare(page.filter((bar) => this.has(bar.time)));
   }
 
   private async readNewest(signal: AbortSignal): Promise<void> {
@@ -140,7 +140,7 @@ export class Layers {
     const series = this.comparedSeries();
     if (series) {
       const page = await barsBefore(series, 2, undefined, signal);
-      this.chart.compareMore(page.bars.filter((bar) => this.has(bar.time)));
+      this.chart.compareMore(page.filter((bar) => this.has(bar.time)));
     }
   }
 

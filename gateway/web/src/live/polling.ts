@@ -18,7 +18,7 @@ export class PollingFeed implements LiveFeed {
 
   bars(series: Series, sink: BarSink): Stop {
     return this.each(async (signal) => {
-      const { bars } = await barsBefore(series, BARS, undefined, signal);
+      const bars = await barsBefore(series, BARS, undefined, signal);
       sink.changes(bars.map(changeOf));
     });
   }

@@ -23,11 +23,11 @@ export function Overlays() {
 function KeyList() {
   return (
     <div class="sheet w-[min(560px,94vw)] p-4" role="dialog" aria-label="Keys" data-keys>
-      <dl class="grid grid-cols-2 gap-x-8 gap-y-0.5 phone:grid-cols-1">
+      <dl class="columns-2 gap-x-8 phone:columns-1">
         <For each={KEYS}>
           {(key) => (
-            <div class="flex">
-              <dt class="text-accent w-16">{key.shown}</dt>
+            <div class="flex break-inside-avoid py-px">
+              <dt class="text-accent w-20">{key.shown}</dt>
               <dd>{key.what}</dd>
             </div>
           )}

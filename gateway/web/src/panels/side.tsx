@@ -1,7 +1,7 @@
 /** What is beside the chart: the watch list, and one of book, trades and rankings. On a phone one at a time. */
 
 import { For, Match, Show, Switch } from "solid-js";
-import { type Panel, panel, panelShown, setPanel, setPanelShown } from "../state";
+import { type Panel, panel, panelShown, setPanel, setPanelShown, settled } from "../state";
 import { BookPanel } from "./book";
 import { RankingsPanel } from "./rankings";
 import { TradesPanel } from "./trades";
@@ -19,7 +19,9 @@ export function Side() {
     <Show when={!isPhone() || panelShown()}>
       <aside class="bg-panel border-line flex w-[300px] shrink-0 flex-col border-l phone:w-full phone:flex-1 phone:border-0">
         <Show when={!isPhone()}>
-          <WatchList />
+          <Show when={settled()} fallback={<div class="flex-1" />}>
+            <WatchList />
+          </Show>
           <nav class="border-line flex border-y px-1 py-0.5" aria-label="Panels">
             <For each={PANELS}>
               {(one) => (
@@ -30,6 +32,7 @@ export function Side() {
         </Show>
         <div class="flex h-[432px] min-h-0 shrink-0 flex-col phone:h-auto phone:flex-1">
           <Switch>
+            <Match when={!settled()}>{null}</Match>
             <Match when={isPhone() && panel() === "watch"}><WatchList /></Match>
             <Match when={lower() === "book"}><BookPanel /></Match>
             <Match when={lower() === "trades"}><TradesPanel /></Match>
