@@ -70,7 +70,12 @@ export const KEYS: readonly Key[] = [
   { keys: ["r"], shown: "r", what: "Rankings", run: () => showPanel("rankings") },
   { keys: ["u"], shown: "u", what: "UTC or local times", run: () => setZone(zone() === "utc" ? "local" : "utc") },
   { keys: ["t"], shown: "t", what: "Dark or light", run: switchTheme },
-  { keys: ["s"], shown: "s", what: "System", run: () => go(address().page === "system" ? chartShown() : { page: "system" }) },
+  {
+    keys: ["s"],
+    shown: "s",
+    what: "System",
+    run: () => go(address().page === "system" ? chartShown() : { page: "system" }),
+  },
   { keys: ["?"], shown: "?", what: "These keys", run: () => setOverlay("keys") },
   { keys: ["Escape"], shown: "Esc", what: "Close what is open", run: close },
 ];

@@ -19,7 +19,8 @@ export interface Market {
 
 const CHANGES_MS = 5_000;
 const CLOSES_MS = 60_000;
-const WATCHED = 10;
+/** Symbols of a watch list that nobody has made yet. */
+const WATCHED = 14;
 
 const [watched, setWatched] = createSignal<readonly Instrument[]>(kept<Instrument[]>("watched", []));
 const [stored, setStored] = createSignal<readonly Stored[]>([]);
@@ -53,7 +54,8 @@ export function step(by: 1 | -1): void {
 }
 
 export function takePrices(prices: readonly Price[]): void {
-  for (const { venue, symbol, price, time } of prices) setMarkets(`${venue}/${symbol}`, (one) => ({ ...one, price, time }));
+  for (const { venue, symbol, price, time } of prices)
+    setMarkets(`${venue}/${symbol}`, (one) => ({ ...one, price, time }));
 }
 
 /** Read the catalog; choose a symbol and a watch list where there are none. */
@@ -87,7 +89,11 @@ async function readChanges(signal: AbortSignal): Promise<void> {
 
 async function readCloses(list: readonly Instrument[], signal: AbortSignal): Promise<void> {
   for (const [venue, ones] of Map.groupBy(list, (one) => one.venue)) {
-    const found = await hourlyCloses(venue, ones.map((one) => one.symbol), signal);
+    const found = await hourlyCloses(
+      venue,
+      ones.map((one) => one.symbol),
+      signal,
+    );
     for (const [symbol, closes] of found) {
       // What is not live has no last price in the feed: its newest close stands for it.
       setMarkets(`${venue}/${symbol}`, (one) => ({ price: closes.at(-1)!, ...one, closes }));
@@ -96,7 +102,11 @@ async function readCloses(list: readonly Instrument[], signal: AbortSignal): Pro
 }
 
 /** Run `work` now and again while the page can be seen; a failure is tried again at the next time. */
-export async function every(ms: number, signal: AbortSignal, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+export async function every(
+  ms: number,
+  signal: AbortSignal,
+  work: (signal: AbortSignal) => Promise<void>,
+): Promise<void> {
   while (!signal.aborted) {
     if (!document.hidden) await work(signal).catch(() => {});
     await new Promise((resolve) => setTimeout(resolve, ms));

@@ -35,7 +35,13 @@ export class PollingFeed implements LiveFeed {
     const venues = Map.groupBy(of, (one) => one.venue);
     return this.each(async (signal) => {
       for (const [venue, ones] of venues) {
-        sink(await lastPrices(venue, ones.map((one) => one.symbol), signal));
+        sink(
+          await lastPrices(
+            venue,
+            ones.map((one) => one.symbol),
+            signal,
+          ),
+        );
       }
     });
   }

@@ -11,9 +11,15 @@ export function Overlays() {
     <Show when={overlay() !== "none"}>
       <div class="fixed inset-0 z-40 flex items-start justify-center bg-black/30 pt-[9vh]" onClick={outside}>
         <Switch>
-          <Match when={overlay() === "search"}><Search compare={false} /></Match>
-          <Match when={overlay() === "compare"}><Search compare /></Match>
-          <Match when={overlay() === "keys"}><KeyList /></Match>
+          <Match when={overlay() === "search"}>
+            <Search compare={false} />
+          </Match>
+          <Match when={overlay() === "compare"}>
+            <Search compare />
+          </Match>
+          <Match when={overlay() === "keys"}>
+            <KeyList />
+          </Match>
         </Switch>
       </div>
     </Show>
@@ -34,13 +40,15 @@ function KeyList() {
         </For>
       </dl>
       <p class="text-muted mt-3">
-        A point above a bar: it changed after it was final. A shaded span: rows of the source are missing. The line below
-        the chart: <span class="text-live">live</span>, <span class="text-questdb">QuestDB</span>,{" "}
+        A point above a bar: it changed after it was final. A shaded span: rows of the source are missing. The line
+        below the chart: <span class="text-live">live</span>, <span class="text-questdb">QuestDB</span>,{" "}
         <span class="text-clickhouse">ClickHouse</span>.
       </p>
       <p class="text-muted mt-2">
         Charts by TradingView Lightweight Charts™, Copyright (c) 2025 TradingView, Inc.{" "}
-        <a class="underline" href="https://www.tradingview.com/" target="_blank" rel="noreferrer noopener">tradingview.com</a>
+        <a class="underline" href="https://www.tradingview.com/" target="_blank" rel="noreferrer noopener">
+          tradingview.com
+        </a>
       </p>
     </div>
   );

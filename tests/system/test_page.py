@@ -1,0 +1,71 @@
+"""The page in Chromium, before a platform with the simulator: see gateway/web/tests/browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.rest.page import BUILT
+from ingest.writer.store import QuestDBWriter
+from tapehouse.batch import Batch, Strings
+from tapehouse.clock import MINUTE, now_ns
+from tapehouse.model import GAPS
+from tapehouse.settings import Settings, load
+from tests.system.up import Up
+
+_WEB = BUILT.parent
+_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+_RATE = {
+    "TAPEHOUSE_SIMULATOR__RATE": "500",
+    "TAPEHOUSE_SIMULATOR__SYMBOLS": "12",
+    "TAPEHOUSE_SIMULATOR__HISTORY_DAYS": "1",
+}
+_RUN_S = 280
+
+
+def _gap(settings: Settings) -> None:
+    """A gap of ETHUSDT, four minutes ago."""
+    start = now_ns() - 4 * MINUTE
+    columns = {
+        "ts_event": np.array([start]),
+        "ts_recv": np.array([start]),
+        "symbol": Strings.constant("ETHUSDT", 1),
+        "seq": np.array([5]),
+        "kind": Strings.constant("trades", 1),
+        "ts_end": np.array([start + MINUTE]),
+        "seq_last": np.array([124]),
+        "missing": np.array([120]),
+        "closed": np.array([False]),
+        "reason": Strings.constant("connection lost", 1),
+    }
+    writer = QuestDBWriter(settings.questdb)
+    try:
+        assert writer.commit([Batch(GAPS, "sim", 1, columns)]) == []
+    finally:
+        writer.close()
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="Node and npm are not installed")
+@pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="the page is not built: `make setup`")
+@pytest.mark.skipif(_CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.timeout(_RUN_S + 120)
+def test_the_page_does_in_a_browser_what_it_should(tmp_path: Path, starts: Callable[..., Up]) -> None:
+    up = starts(tmp_path / "home", feed="sim", **_RATE)
+    _gap(load(up.home))
+    given = {
+        "PAGE_URL": load(up.home).gateway.url,
+        "PAGE_CHROMIUM": str(_CHROMIUM),
+        "PAGE_PICTURES": os.environ.get("PAGE_PICTURES", str(tmp_path)),
+        "PAGE_GATEWAY_PID": str(up.pid("gateway")),
+    }
+    done = subprocess.run(
+        ["npm", "run", "--silent", "browser"], cwd=_WEB, env={**os.environ, **given},
+        capture_output=True, text=True, timeout=_RUN_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, (done.stdout + done.stderr)[-8_000:]
