@@ -86,6 +86,12 @@ function close(): void {
   document.querySelector<HTMLDetailsElement>("[data-menu]")?.removeAttribute("open");
 }
 
+/** Close the menu when something else is pressed. */
+export function onPress(event: PointerEvent): void {
+  const menu = document.querySelector("[data-menu]");
+  if (!(event.target instanceof Node) || !menu?.contains(event.target)) menu?.removeAttribute("open");
+}
+
 /** Run what a key stands for, unless somebody types a text or presses it with a modifier. */
 export function onKey(event: KeyboardEvent): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -197,7 +197,11 @@ test("6 GAPS", () => {
 
 describe("a message without rows", () => {
   test.each<[string, Packable[], Message]>([
-    ["7 REVISED", [7, 71, 60, 120], { type: "revised", topic: 71, start: 60, end: 120 }],
+    [
+      "7 REVISED",
+      [7, 71, 1_700_000_040_000_000_000n, 1_700_000_100_000_000_000n],
+      { type: "revised", topic: 71, start: 1_700_000_040, end: 1_700_000_100 },
+    ],
     ["8 SKIPPED", [8, 72, 5, 9, 4], { type: "skipped", topic: 72, count: 4 }],
     ["9 ERROR", [9, 1, "t", "d", "r"], { type: "error", id: 1, title: "t", detail: "d", remedy: "r" }],
     [

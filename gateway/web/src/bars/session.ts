@@ -101,7 +101,8 @@ export class BarSession {
   private join(changes: readonly BarChange[]): void {
     const last = this.store.last?.time;
     const first = changes[0]?.time;
-    if (last !== undefined && first !== undefined && first > last && this.store.reachesEnd) {
+    const isApart = last === undefined || (first !== undefined && first > last);
+    if (isApart && this.store.reachesEnd) {
       void this.exclusively(() => this.load());
     } else {
       this.take(changes);

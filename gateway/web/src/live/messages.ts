@@ -96,7 +96,7 @@ export class MessageReader {
     if (type >= 1 && type <= 6) return this.rowsMessage(type, items);
     switch (type) {
       case 7:
-        return { type: "revised", topic: Number(one), start: Number(two), end: Number(three) };
+        return { type: "revised", topic: Number(one), start: ms(two) / 1000, end: ms(three) / 1000 };
       case 8:
         return { type: "skipped", topic: Number(one), count: Number(items[4]) };
       case 9:
