@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tapehouse
 from gateway.rest.page import BUILT
 from ingest.writer.store import QuestDBWriter
 from tapehouse.batch import Batch, Strings
+from tapehouse.client.database import Database
 from tapehouse.clock import MINUTE, now_ns
 from tapehouse.model import GAPS
 from tapehouse.settings import Settings, load
@@ -52,6 +54,12 @@ def _gap(settings: Settings) -> None:
         writer.close()
 
 
+def _minutes(db: Database) -> int:
+    """How many minutes of the last three hours have bars."""
+    stored = db.catalog("trades", venue="sim")
+    return db.bars("BTCUSDT", "1m", "-3h", venue="sim").height if "BTCUSDT" in stored["symbol"] else 0
+
+
 @pytest.mark.skipif(shutil.which("npm") is None, reason="Node and npm are not installed")
 @pytest.mark.skipif(not (BUILT / "index.html").is_file(), reason="the page is not built: `make setup`")
 @pytest.mark.skipif(_CHROMIUM is None, reason="Chromium is not installed")
@@ -59,6 +67,8 @@ def _gap(settings: Settings) -> None:
 def test_the_page_does_in_a_browser_what_it_should(tmp_path: Path, starts: Callable[..., Up]) -> None:
     up = starts(tmp_path / "home", feed="sim", **_RATE)
     _gap(load(up.home))
+    with tapehouse.connect(home=up.home) as db:
+        up.until(lambda: _minutes(db) > 170, "the history", 120)
     given = {
         "PAGE_URL": load(up.home).gateway.url,
         "PAGE_CHROMIUM": str(_CHROMIUM),

@@ -46,6 +46,8 @@ export class CandleChart {
   private compared: ISeriesApi<"Line"> | null = null;
   private shown: Bars = { bars: [], indexAt: () => -1 };
   private interval = "1m";
+  /** The time of the last bar that is drawn. */
+  private drawnTo = -Infinity;
 
   constructor(
     element: HTMLElement,
@@ -110,12 +112,13 @@ export class CandleChart {
     this.shifted(bars, 0);
   }
 
+  /** Draw bars that changed or came after the others, in order of time. */
   update(changed: readonly Bar[]): void {
     for (const bar of changed) {
-      const newest = this.shown.bars.at(-1);
-      const older = newest !== undefined && bar.time < newest.time;
+      const older = bar.time < this.drawnTo;
       this.candles.update(candleOf(bar), older);
       this.volume.update(this.volumeOf(bar), older);
+      this.drawnTo = Math.max(this.drawnTo, bar.time);
     }
   }
 
@@ -207,6 +210,7 @@ export class CandleChart {
 
   private setAll(bars: Bars): void {
     this.shown = bars;
+    this.drawnTo = bars.bars.at(-1)?.time ?? -Infinity;
     this.candles.setData(bars.bars.map(candleOf));
     this.volume.setData(bars.bars.map((bar) => this.volumeOf(bar)));
   }

@@ -5,7 +5,7 @@ import { type Book, book } from "../api/market";
 import { feed } from "../feed";
 import { clock, decimalsOf, price, size } from "../format";
 import type { Quote } from "../live/feed";
-import { every } from "../market";
+import { every, isStored, stored } from "../market";
 import { chartShown, zone } from "../state";
 
 const LEVELS = 10;
@@ -27,8 +27,8 @@ export function BookPanel() {
       const ending = new AbortController();
       const stop = feed.quotes({ venue, symbol }, setQuote);
       void every(EVERY_MS, ending.signal, async (signal) => {
-        setShown(await book({ venue, symbol }, LEVELS, signal));
-        setAsked(true);
+        if (isStored("depth", { venue, symbol })) setShown(await book({ venue, symbol }, LEVELS, signal));
+        setAsked(stored().length > 0);
       });
       onCleanup(() => {
         ending.abort();

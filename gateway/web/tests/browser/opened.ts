@@ -59,7 +59,8 @@ export class Opened {
   private watch(): void {
     const own = new URL(given("URL")).host;
     this.page.on("console", (said) => {
-      if (said.type() === "error" || said.type() === "warning") this.wrong.push(`${said.type()}: ${said.text()}`);
+      if (said.type() === "error" || said.type() === "warning")
+        this.wrong.push(`${said.type()}: ${said.text()} ${said.location().url}`);
     });
     this.page.on("pageerror", (error) => this.wrong.push(`exception: ${error.message}`));
     this.page.on("request", (request) => {

@@ -60,7 +60,7 @@ describe("the chart", () => {
   test("has candles of every interval", () =>
     on("/chart/sim/BTCUSDT?interval=15s", async (opened) => {
       for (const interval of ["15s", "30s", "1m", "3m", "5m", "15m", "30m", "1h", "4h", "1d", "1w", "1M"]) {
-        await opened.legendSays(new RegExp(`BTCUSDT\\s*${interval}\\b.*O\\s*[\\d.,]+`, "s"));
+        await opened.legendSays(new RegExp(`BTCUSDT\\s*${interval}\\s*\\d{4}-.*O\\s*[\\d.,]+`, "s"));
         await opened.page.keyboard.press(".");
       }
     }));
