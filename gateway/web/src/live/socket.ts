@@ -53,6 +53,7 @@ export class LiveSocket {
       opened = true;
       this.socket = socket;
       this.reader = new MessageReader((id) => this.channels.get(id));
+      this.channels.clear();
       this.subscriptions.forEach((_, id) => this.subscribeNow(id));
       this.listen();
       this.events.opened();
