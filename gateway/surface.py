@@ -34,8 +34,9 @@ class QuerySurface:
     def __init__(self, settings: Settings) -> None:
         """Connections are opened on first use. Until `refresh`, only queries from yesterday on can be answered."""
         self._ledger = ClickHouseClient(settings.clickhouse, timeout_s=_LEDGER_S, reading=True)
+        self._hot = QuestDBStore(settings.questdb)
         self._stores: dict[StoreTier, Store] = {
-            "hot": QuestDBStore(settings.questdb),
+            "hot": self._hot,
             "cold": ClickHouseStore(settings.clickhouse),
         }
         self._registry = StoreRegistry(self._stores, self._ledger)
@@ -121,6 +122,11 @@ class QuerySurface:
         """The complete answer as one frame."""
         answer = self.answer(query)
         return pl.DataFrame(pl.from_arrow(pa.Table.from_batches(list(answer), schema=answer.schema)))
+
+    def read_written(self, query: Query) -> pl.DataFrame:
+        """As `read`, with all rows that writers had committed before."""
+        self._hot.wait_visible(query.source_kind)
+        return self.read(query)
 
     def catalog(self) -> pl.DataFrame:
         """The stored series; see `gateway.answers.catalog.Catalog.read`."""

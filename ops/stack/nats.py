@@ -122,6 +122,7 @@ GRANTS: dict[str, Grant] = {
             "bars.features",
             "health.gateway.>",
             *_reads("KV_state"),
+            *_reads("TICKS"),
             "$JS.API.CONSUMER.CREATE.TICKS",
             "$JS.API.CONSUMER.CREATE.TICKS.>",
             "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
