@@ -160,12 +160,14 @@ class _FeedRun:
         return self._disconnections[0][0] - self._queue.taken if self._disconnections else _MESSAGES_MAX
 
     async def _consume(self) -> None:
-        """From the queue to the stream, 10 ms of messages at a time."""
+        """From the queue to the stream: 10 ms of messages at a time, or more while acknowledgements wait."""
         pending_since: float | None = None
         while True:
             if await self._queue.wait_for_message(_PENDING_S):
                 if len(self._queue) < _MESSAGES_ENOUGH:
                     await asyncio.sleep(_GATHER_S)
+                if len(self._queue) < _MESSAGES_MAX:
+                    await self._publisher.until_few_pending()
                 messages = self._queue.take(min(_MESSAGES_MAX, await self._apply_disconnections()))
                 await self._pipeline.accept(self._parser.feed(messages, self._context.message_place))
             now = time.monotonic()
