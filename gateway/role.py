@@ -20,6 +20,7 @@ from gateway.last_prices import LastPrices
 from gateway.live.connection import LiveConnection
 from gateway.live.history import History
 from gateway.live.hub import Hub
+from gateway.open_files import allow_many_files
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.callers import Callers
@@ -59,6 +60,7 @@ class Gateway:
     async def run(self) -> None:
         """Serve until cancelled. Raises StackError if the port is in use."""
         limit_heap_growth()
+        allow_many_files()
         with bound_socket(self._settings.gateway, self._limits.idle_s) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(QuerySurface, self._settings)
