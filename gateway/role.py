@@ -21,6 +21,7 @@ from gateway.live.connection import LiveConnection
 from gateway.live.history import History
 from gateway.live.hub import Hub
 from gateway.open_files import allow_many_files
+from gateway.part_reports import PartReports
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.callers import Callers
@@ -55,6 +56,7 @@ class Gateway:
         self._health = health
         self._limits = limits or Limits()
         self._prices = LastPrices(bus)
+        self._parts = PartReports(bus)
         self._readiness = {"coverage": "not read yet"}
 
     async def run(self) -> None:
@@ -65,7 +67,7 @@ class Gateway:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(QuerySurface, self._settings)
             readers = Readers(self._limits)
-            backend = Backend(surface, self._prices, readers, lambda: self._readiness)
+            backend = Backend(surface, self._prices, readers, self._parts, lambda: self._readiness)
             hosts = _configured_hosts(self._settings.gateway)
             app = application(backend, hosts)
             hub = Hub(self._bus, self._prices, History(surface, readers))
@@ -75,6 +77,7 @@ class Gateway:
                     asyncio.TaskGroup() as tasks,
                 ):
                     tasks.create_task(self._prices.run())
+                    tasks.create_task(self._parts.run())
                     tasks.create_task(self._refresh(surface, url))
                     tasks.create_task(self._track_recent_symbols(surface))
                     tasks.create_task(hub.run())
