@@ -33,6 +33,7 @@ lint: setup
 format: setup
 	.venv/bin/ruff format
 	.venv/bin/ruff check --fix
+	$(PAGE) format
 
 bench: setup
 	@.venv/bin/python -m bench $(NAME)

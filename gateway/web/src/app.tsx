@@ -2,7 +2,7 @@
 
 import { Show, createEffect, onCleanup, onMount } from "solid-js";
 import { ChartView } from "./chart/chart_view";
-import { onKey } from "./keys";
+import { onKey, onPress } from "./keys";
 import { startMarket } from "./market";
 import { Header } from "./panels/header";
 import { Overlays } from "./panels/overlays";
@@ -15,7 +15,11 @@ export function App() {
   onMount(() => {
     if (!chartShown().symbol || address().page === "system") setSettled(true);
     addEventListener("keydown", onKey);
-    onCleanup(() => removeEventListener("keydown", onKey));
+    addEventListener("pointerdown", onPress);
+    onCleanup(() => {
+      removeEventListener("keydown", onKey);
+      removeEventListener("pointerdown", onPress);
+    });
   });
   createEffect(() => {
     // The chart says what is wrong, and a search that nothing is stored.

@@ -1,11 +1,9 @@
 /** The one feed of the page. */
 
 import type { LiveFeed } from "./live/feed";
-import { PollingFeed } from "./live/polling";
 import { SocketFeed } from "./live/socket_feed";
 import { setStatus } from "./state";
 
 const url = `${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/v1/live`;
-const polling = new PollingFeed((status) => setStatus(status));
 
-export const feed: LiveFeed = new SocketFeed(url, polling, setStatus);
+export const feed: LiveFeed = new SocketFeed(url, setStatus);

@@ -27,7 +27,12 @@ export function size(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return NONE;
   const amount = Math.abs(value);
   const sign = value < 0 ? MINUS : "";
-  for (const [unit, name] of [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e4, "K"]] as const) {
+  for (const [unit, name] of [
+    [1e12, "T"],
+    [1e9, "B"],
+    [1e6, "M"],
+    [1e4, "K"],
+  ] as const) {
     if (amount >= unit) return `${sign}${significant(amount / (name === "K" ? 1e3 : unit))}${name}`;
   }
   return sign + (amount >= 1000 ? grouped(amount.toFixed(0)) : significant(amount));
@@ -60,13 +65,18 @@ export function clock(ms: number, zone: Zone): string {
   return `${two(parts.hour)}:${two(parts.minute)}:${two(parts.second)}`;
 }
 
-/** The date, and the time where it is not midnight or `always`. */
-export function dateTime(ms: number, zone: Zone, always = false): string {
-  const parts = partsOf(ms, zone);
-  const date = `${parts.year}-${two(parts.month)}-${two(parts.day)}`;
-  if (!always && parts.hour + parts.minute + parts.second === 0) return date;
-  const seconds = parts.second ? `:${two(parts.second)}` : "";
-  return `${date} ${two(parts.hour)}:${two(parts.minute)}${seconds}`;
+/** A date, with the time to the minute or the second where that is asked for. */
+export function dateTime(ms: number, zone: Zone, detail: "day" | "minute" | "second"): string {
+  const { year, month, day, hour, minute, second } = partsOf(ms, zone);
+  const date = `${year}-${two(month)}-${two(day)}`;
+  if (detail === "day") return date;
+  return `${date} ${two(hour)}:${two(minute)}${detail === "second" ? `:${two(second)}` : ""}`;
+}
+
+/** How much of its start tells a bar of an interval from others. */
+export function detailOf(interval: string): "day" | "minute" | "second" {
+  if (interval.endsWith("s")) return "second";
+  return /[dwM]$/.test(interval) ? "day" : "minute";
 }
 
 export function partsOf(ms: number, zone: Zone) {

@@ -70,7 +70,12 @@ export const KEYS: readonly Key[] = [
   { keys: ["r"], shown: "r", what: "Rankings", run: () => showPanel("rankings") },
   { keys: ["u"], shown: "u", what: "UTC or local times", run: () => setZone(zone() === "utc" ? "local" : "utc") },
   { keys: ["t"], shown: "t", what: "Dark or light", run: switchTheme },
-  { keys: ["s"], shown: "s", what: "System", run: () => go(address().page === "system" ? chartShown() : { page: "system" }) },
+  {
+    keys: ["s"],
+    shown: "s",
+    what: "System",
+    run: () => go(address().page === "system" ? chartShown() : { page: "system" }),
+  },
   { keys: ["?"], shown: "?", what: "These keys", run: () => setOverlay("keys") },
   { keys: ["Escape"], shown: "Esc", what: "Close what is open", run: close },
 ];
@@ -79,6 +84,12 @@ function close(): void {
   setOverlay("none");
   setPanelShown(false);
   document.querySelector<HTMLDetailsElement>("[data-menu]")?.removeAttribute("open");
+}
+
+/** Close the menu when something else is pressed. */
+export function onPress(event: PointerEvent): void {
+  const menu = document.querySelector("[data-menu]");
+  if (!(event.target instanceof Node) || !menu?.contains(event.target)) menu?.removeAttribute("open");
 }
 
 /** Run what a key stands for, unless somebody types a text or presses it with a modifier. */

@@ -25,9 +25,12 @@ describe("an address", () => {
     expect(parseAddress("/chart/coinbase/BTC/USD", "")).toMatchObject({ venue: "coinbase", symbol: "BTC/USD" });
   });
 
-  test.each(["?interval=7m", "?interval=", "?interval=1m&interval=x", ""])("with the query %s has the usual interval", (query) => {
-    expect(parseAddress("/chart/sim/S", query)).toMatchObject({ interval: "1m" });
-  });
+  test.each(["?interval=7m", "?interval=", "?interval=1m&interval=x", ""])(
+    "with the query %s has the usual interval",
+    (query) => {
+      expect(parseAddress("/chart/sim/S", query)).toMatchObject({ interval: "1m" });
+    },
+  );
 
   test.each(["/chart/%/S", "/chart", "/chart/", "/elsewhere/a/b", "//"])("such as %s breaks nothing", (path) => {
     expect(parseAddress(path, "?scale=wild")).toMatchObject({ page: "chart", scale: "linear" });

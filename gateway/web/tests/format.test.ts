@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { clock, count, dateTime, decimalsOf, duration, percent, price, size } from "../src/format";
+import { clock, count, dateTime, decimalsOf, detailOf, duration, percent, price, size } from "../src/format";
 
 describe("numbers", () => {
   test.each([
@@ -59,12 +59,19 @@ describe("times", () => {
 
   test("have two digits each", () => {
     expect(clock(MOMENT, "utc")).toBe("09:05:07");
-    expect(dateTime(MOMENT, "utc")).toBe("2024-03-01 09:05:07");
+    expect(dateTime(MOMENT, "utc", "second")).toBe("2024-03-01 09:05:07");
+    expect(dateTime(MOMENT, "utc", "minute")).toBe("2024-03-01 09:05");
   });
 
-  test("of a midnight are the date alone, unless the time is asked for", () => {
-    expect(dateTime(Date.UTC(2024, 2, 1), "utc")).toBe("2024-03-01");
-    expect(dateTime(Date.UTC(2024, 2, 1), "utc", true)).toBe("2024-03-01 00:00");
+  test.each([
+    ["15s", "second"],
+    ["1m", "minute"],
+    ["4h", "minute"],
+    ["1d", "day"],
+    ["1w", "day"],
+    ["1M", "day"],
+  ])("of bars of %s are shown to the %s", (interval, detail) => {
+    expect(detailOf(interval)).toBe(detail);
   });
 
   test.each([

@@ -2,7 +2,14 @@ import { describe, expect, test } from "vitest";
 import { type Channel, type Message, MessageError, MessageReader, unscaled } from "../src/live/messages";
 import { type Packable, pack } from "./pack";
 
-const CHANNELS: Record<number, Channel> = { 1: "bars", 2: "trades", 3: "quotes", 4: "latest", 5: "rankings", 6: "gaps" };
+const CHANNELS: Record<number, Channel> = {
+  1: "bars",
+  2: "trades",
+  3: "quotes",
+  4: "latest",
+  5: "rankings",
+  6: "gaps",
+};
 const EPOCH = 1_796_074_160_147_193_235n;
 const NS = 1_795_987_598_311_305_438n;
 const MS = 1_795_987_598_311.3054;
@@ -26,7 +33,14 @@ function rowsOf(message: Message) {
 describe("0 SUBSCRIBED", () => {
   test("says the topic, the version and whether it goes on", () => {
     const message = read([0, 1, 71, EPOCH, 5, true, 2, []]);
-    expect(message).toEqual({ type: "subscribed", id: 1, topic: 71, version: [EPOCH, 5], resumed: true, rows: { channel: "bars", bars: [] } });
+    expect(message).toEqual({
+      type: "subscribed",
+      id: 1,
+      topic: 71,
+      version: [EPOCH, 5],
+      resumed: true,
+      rows: { channel: "bars", bars: [] },
+    });
   });
 
   test.each<[number, object]>([
@@ -41,7 +55,10 @@ describe("0 SUBSCRIBED", () => {
 
   test("has of trades and quotes the items after n", () => {
     const trades = rowsOf(read(subscribed(2, [NS, 7, [[0, 0, 15, 25, 1, 0]]])));
-    expect(trades).toEqual({ channel: "trades", trades: [{ time: expect.closeTo(MS, 3), seq: "7", price: 1.5, size: 2.5, side: 1 }] });
+    expect(trades).toEqual({
+      channel: "trades",
+      trades: [{ time: expect.closeTo(MS, 3), seq: "7", price: 1.5, size: 2.5, side: 1 }],
+    });
     expect(rowsOf(read(subscribed(3, [NS, 7, 15, 10, 17, 20])))).toMatchObject({ quote: { bid: 1.5, ask: 1.7 } });
   });
 
@@ -54,13 +71,29 @@ describe("1 BARS", () => {
   const WHOLE = [1_700_000_040, 0b1111_1111, 573_013, 0.5, 32, 573_429, 572_935, 573_000, true, 3];
 
   test("have the fields of their mask in order", () => {
-    const rows = rowsOf(read(subscribed(1), [1, 71, 6, [WHOLE, [1_700_000_100, 0b0000_0001, 573_014], [1_700_000_160, 0b0100_0110, 1.5, 9, false]]]));
+    const rows = rowsOf(
+      read(subscribed(1), [
+        1,
+        71,
+        6,
+        [WHOLE, [1_700_000_100, 0b0000_0001, 573_014], [1_700_000_160, 0b0100_0110, 1.5, 9, false]],
+      ]),
+    );
     expect(rows).toEqual({
       channel: "bars",
       bars: [
         {
           time: 1_700_000_040,
-          fields: { close: 57_301.3, volume: 0.5, trades: 32, high: 57_342.9, low: 57_293.5, open: 57_300, final: true, revision: 3 },
+          fields: {
+            close: 57_301.3,
+            volume: 0.5,
+            trades: 32,
+            high: 57_342.9,
+            low: 57_293.5,
+            open: 57_300,
+            final: true,
+            revision: 3,
+          },
         },
         { time: 1_700_000_100, fields: { close: 57_301.4 } },
         { time: 1_700_000_160, fields: { volume: 1.5, trades: 9, final: false } },
@@ -68,16 +101,18 @@ describe("1 BARS", () => {
     });
   });
 
-  test.each(["close", "volume", "trades", "high", "low", "open", "final", "revision"].map((name, bit) => [name, bit] as const))(
-    "with the one field %s by its bit",
-    (name, bit) => {
-      const rows = rowsOf(read(subscribed(1, [], 0), [1, 71, 6, [[60, 1 << bit, name === "final" ? true : 4]]]));
-      expect(rows).toEqual({ channel: "bars", bars: [{ time: 60, fields: { [name]: name === "final" ? true : 4 } }] });
-    },
-  );
+  test.each(
+    ["close", "volume", "trades", "high", "low", "open", "final", "revision"].map((name, bit) => [name, bit] as const),
+  )("with the one field %s by its bit", (name, bit) => {
+    const rows = rowsOf(read(subscribed(1, [], 0), [1, 71, 6, [[60, 1 << bit, name === "final" ? true : 4]]]));
+    expect(rows).toEqual({ channel: "bars", bars: [{ time: 60, fields: { [name]: name === "final" ? true : 4 } }] });
+  });
 
   test("with mask 0 are no more", () => {
-    expect(rowsOf(read(subscribed(1), [1, 71, 6, [[60, 0]]]))).toEqual({ channel: "bars", bars: [{ time: 60, fields: null }] });
+    expect(rowsOf(read(subscribed(1), [1, 71, 6, [[60, 0]]]))).toEqual({
+      channel: "bars",
+      bars: [{ time: 60, fields: null }],
+    });
   });
 
   test("of a subscription with all fields leave the others alone", () => {
@@ -87,7 +122,11 @@ describe("1 BARS", () => {
 });
 
 test("2 TRADES have times and numbers from a base", () => {
-  const rows = [[0, 0, 15, 25, 1, 0], [1_000_000, 2, 0.123456789, "3.0", -1, 4], [2_000_000, 3, 16, 1, 0, 0]];
+  const rows = [
+    [0, 0, 15, 25, 1, 0],
+    [1_000_000, 2, 0.123456789, "3.0", -1, 4],
+    [2_000_000, 3, 16, 1, 0, 0],
+  ];
   expect(read(subscribed(2), [2, 72, 6, NS, 2n ** 60n, rows])).toEqual({
     type: "rows",
     topic: 72,
@@ -125,22 +164,51 @@ test("5 RANKINGS", () => {
 });
 
 test("6 GAPS", () => {
-  const rows = [["trades", "sim", "A", NS, NS + 1_000_000n, 5, 9, 5, false, "cut"], ["quotes", "sim", "A", NS, NS, 5, null, null, true, null]];
+  const rows = [
+    ["trades", "sim", "A", NS, NS + 1_000_000n, 5, 9, 5, false, "cut"],
+    ["quotes", "sim", "A", NS, NS, 5, null, null, true, null],
+  ];
   expect(rowsOf(read(subscribed(6), [6, 76, 6, rows]))).toEqual({
     channel: "gaps",
     gaps: [
-      { kind: "trades", venue: "sim", symbol: "A", start: expect.closeTo(MS, 3), end: expect.closeTo(MS + 1, 3), missing: 5, closed: false, reason: "cut" },
-      { kind: "quotes", venue: "sim", symbol: "A", start: expect.closeTo(MS, 3), end: expect.closeTo(MS, 3), missing: null, closed: true, reason: "" },
+      {
+        kind: "trades",
+        venue: "sim",
+        symbol: "A",
+        start: expect.closeTo(MS, 3),
+        end: expect.closeTo(MS + 1, 3),
+        missing: 5,
+        closed: false,
+        reason: "cut",
+      },
+      {
+        kind: "quotes",
+        venue: "sim",
+        symbol: "A",
+        start: expect.closeTo(MS, 3),
+        end: expect.closeTo(MS, 3),
+        missing: null,
+        closed: true,
+        reason: "",
+      },
     ],
   });
 });
 
 describe("a message without rows", () => {
   test.each<[string, Packable[], Message]>([
-    ["7 REVISED", [7, 71, 60, 120], { type: "revised", topic: 71, start: 60, end: 120 }],
+    [
+      "7 REVISED",
+      [7, 71, 1_700_000_040_000_000_000n, 1_700_000_100_000_000_000n],
+      { type: "revised", topic: 71, start: 1_700_000_040, end: 1_700_000_100 },
+    ],
     ["8 SKIPPED", [8, 72, 5, 9, 4], { type: "skipped", topic: 72, count: 4 }],
     ["9 ERROR", [9, 1, "t", "d", "r"], { type: "error", id: 1, title: "t", detail: "d", remedy: "r" }],
-    ["9 ERROR of no subscription", [9, null, "t", "d", ""], { type: "error", id: null, title: "t", detail: "d", remedy: "" }],
+    [
+      "9 ERROR of no subscription",
+      [9, null, "t", "d", ""],
+      { type: "error", id: null, title: "t", detail: "d", remedy: "" },
+    ],
     ["10 HEARTBEAT", [10, NS, 12], { type: "heartbeat", lag: 12 }],
     ["10 HEARTBEAT without a frame", [10, NS, null], { type: "heartbeat", lag: null }],
     ["11 PONG", [11, 17], { type: "pong", sent: 17 }],

@@ -4,9 +4,40 @@ import { Double, type Packable, pack } from "./pack";
 
 describe("a document", () => {
   test.each<Packable>([
-    null, true, false, "", "é\u{1f600}", "x".repeat(40), "x".repeat(300), 0, 127, 128, 255, 256, 65_535, 65_536, 4_294_967_295,
-    4_294_967_296, Number.MAX_SAFE_INTEGER, -1, -32, -33, -128, -129, -32_768, -32_769, -2_147_483_648, -2_147_483_649,
-    1.5, -0.1, 1e300, [], [1, [2, [3]]], Array.from({ length: 20 }, (_, at) => at), {}, { a: 1, b: [null] },
+    null,
+    true,
+    false,
+    "",
+    "é\u{1f600}",
+    "x".repeat(40),
+    "x".repeat(300),
+    0,
+    127,
+    128,
+    255,
+    256,
+    65_535,
+    65_536,
+    4_294_967_295,
+    4_294_967_296,
+    Number.MAX_SAFE_INTEGER,
+    -1,
+    -32,
+    -33,
+    -128,
+    -129,
+    -32_768,
+    -32_769,
+    -2_147_483_648,
+    -2_147_483_649,
+    1.5,
+    -0.1,
+    1e300,
+    [],
+    [1, [2, [3]]],
+    Array.from({ length: 20 }, (_, at) => at),
+    {},
+    { a: 1, b: [null] },
     Object.fromEntries(Array.from({ length: 20 }, (_, at) => [`k${at}`, at])),
   ])("of %j is read as it was written", (value) => {
     expect(decode(pack(value))).toEqual(value);
@@ -17,9 +48,12 @@ describe("a document", () => {
     expect(decode(pack(many))).toEqual(many);
   });
 
-  test.each([1_795_987_598_311_305_438n, 2n ** 63n, 2n ** 64n - 1n, -(2n ** 63n)])("keeps every digit of %s", (value) => {
-    expect(decode(pack(value))).toBe(value);
-  });
+  test.each([1_795_987_598_311_305_438n, 2n ** 63n, 2n ** 64n - 1n, -(2n ** 63n)])(
+    "keeps every digit of %s",
+    (value) => {
+      expect(decode(pack(value))).toBe(value);
+    },
+  );
 
   test("has whole numbers as numbers also where they came as doubles", () => {
     expect(decode(pack(new Double(5)))).toBe(5);

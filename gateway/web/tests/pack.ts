@@ -1,6 +1,7 @@
 /** Writes msgpack as the server does: integers as small as they are, other numbers as doubles. */
 
-export type Packable = null | boolean | number | bigint | string | Double | readonly Packable[] | { readonly [name: string]: Packable };
+export type Packable =
+  null | boolean | number | bigint | string | Double | readonly Packable[] | { readonly [name: string]: Packable };
 
 /** A whole number that is sent as a double. */
 export class Double {
@@ -19,7 +20,8 @@ function write(value: Packable, to: number[]): void {
   else if (typeof value === "string") writeText(value, to);
   else if (value instanceof Double) writeDouble(value.value, to);
   else if (typeof value === "bigint") writeInteger(value, to);
-  else if (typeof value === "number") Number.isSafeInteger(value) ? writeInteger(BigInt(value), to) : writeDouble(value, to);
+  else if (typeof value === "number")
+    Number.isSafeInteger(value) ? writeInteger(BigInt(value), to) : writeDouble(value, to);
   else if (Array.isArray(value)) {
     head(value.length, 0x90, 16, 0xdc, to);
     value.forEach((item) => write(item, to));

@@ -3,7 +3,19 @@ import type { Bar, BarChange } from "../src/bars/bar";
 import { BarStore } from "../src/bars/store";
 
 function bar(time: number, more: Partial<Bar> = {}): Bar {
-  return { time, open: 1, high: 3, low: 0.5, close: 2, volume: 10, trades: 4, final: true, revision: 0, origin: "questdb", ...more };
+  return {
+    time,
+    open: 1,
+    high: 3,
+    low: 0.5,
+    close: 2,
+    volume: 10,
+    trades: 4,
+    final: true,
+    revision: 0,
+    origin: "questdb",
+    ...more,
+  };
 }
 
 function change(time: number, fields: BarChange["fields"]): BarChange {

@@ -1,13 +1,14 @@
 /** One series on the chart: its history page by page, and its live end. */
 
 import { type Series, barsBefore, barsFrom } from "../api/bars";
-import { intervalNamed } from "../intervals";
+import { intervalNamed, startOf } from "../intervals";
 import type { LiveFeed, Stop } from "../live/feed";
 import type { Bar, BarChange } from "./bar";
 import { BarStore, type Effect } from "./store";
 
 const FIRST_PAGE = 500;
 const PAGE = 2_000;
+const COMPLETE_MS = 60_000;
 /** Of fewer bars than these in the newest span, the last ones are asked for however old they are. */
 const FEW = 200;
 
@@ -26,7 +27,8 @@ export class BarSession {
   private readonly ending = new AbortController();
   private stopLive: Stop = () => {};
   private busy = false;
-  private complete = false;
+  /** Until when no older page is asked for, as there was none: an import may bring one. */
+  private completeUntil = 0;
 
   constructor(
     readonly series: Series,
@@ -53,10 +55,10 @@ export class BarSession {
   /** The page before the window, where there is one. */
   async older(): Promise<void> {
     const first = this.store.first;
-    if (!first || this.complete) return;
+    if (!first || Date.now() < this.completeUntil) return;
     await this.exclusively(async () => {
       const page = await barsBefore(this.series, PAGE, first.time, this.ending.signal);
-      this.complete = page.length < PAGE;
+      this.found(page.length, PAGE);
       const added = this.store.addOlder(page);
       if (added) this.events.shifted(added);
     });
@@ -69,7 +71,7 @@ export class BarSession {
     await this.exclusively(async () => {
       const page = await barsFrom(this.series, PAGE, last.time + 1, undefined, this.ending.signal);
       const dropped = this.store.addNewer(page, page.length < PAGE);
-      if (dropped) this.complete = false;
+      if (dropped) this.completeUntil = 0;
       this.events.shifted(-dropped);
     });
   }
@@ -90,18 +92,23 @@ export class BarSession {
     const seconds = intervalNamed(this.series.interval)?.seconds ?? 60;
     const start = Math.max(0, Math.floor(Date.now() / 1000) - FIRST_PAGE * seconds);
     const recent = await barsFrom(this.series, PAGE, start, undefined, signal);
-    this.complete = false;
+    this.completeUntil = 0;
     if (recent.length > FEW && recent.length < PAGE) return recent;
     const last = await barsBefore(this.series, FIRST_PAGE, undefined, signal);
-    this.complete = last.length < FIRST_PAGE;
+    this.found(last.length, FIRST_PAGE);
     return last;
+  }
+
+  private found(bars: number, asked: number): void {
+    this.completeUntil = bars < asked ? Date.now() + COMPLETE_MS : 0;
   }
 
   /** The newest bars as the feed has them: they go on from those that are here, or all is loaded again. */
   private join(changes: readonly BarChange[]): void {
     const last = this.store.last?.time;
     const first = changes[0]?.time;
-    if (last !== undefined && first !== undefined && first > last && this.store.reachesEnd) {
+    const isApart = last === undefined || (first !== undefined && first > last);
+    if (isApart && this.store.reachesEnd) {
       void this.exclusively(() => this.load());
     } else {
       this.take(changes);
@@ -117,9 +124,10 @@ export class BarSession {
 
   private async reread(start: number, end: number): Promise<void> {
     const first = this.store.first?.time;
-    if (first === undefined || end <= first) return;
+    if (first === undefined || end < first) return;
     try {
-      const page = await barsFrom(this.series, PAGE, Math.max(start, first), end, this.ending.signal);
+      const from = startOf(Math.max(start, first), this.series.interval);
+      const page = await barsFrom(this.series, PAGE, from, end + 1, this.ending.signal);
       const effect = this.store.refresh(page);
       if (effect !== "none") this.events.changed(effect, this.at(page.map((bar) => bar.time)));
     } catch (reason) {

@@ -46,6 +46,8 @@ export class CandleChart {
   private compared: ISeriesApi<"Line"> | null = null;
   private shown: Bars = { bars: [], indexAt: () => -1 };
   private interval = "1m";
+  /** The time of the last bar that is drawn. */
+  private drawnTo = -Infinity;
 
   constructor(
     element: HTMLElement,
@@ -53,11 +55,15 @@ export class CandleChart {
     private zone: Zone,
     events: ChartEvents,
   ) {
-    this.chart = createChart(element, { ...chartOptions(colours, zone), autoSize: true });
+    this.chart = createChart(element, { ...chartOptions(colours, zone, this.interval), autoSize: true });
     this.candles = this.chart.addSeries(CandlestickSeries, { borderVisible: false, priceLineStyle: 3 });
     this.volume = this.chart.addSeries(
       HistogramSeries,
-      { priceFormat: { type: "custom", minMove: 1e-8, formatter: size }, lastValueVisible: false, priceLineVisible: false },
+      {
+        priceFormat: { type: "custom", minMove: 1e-8, formatter: size },
+        lastValueVisible: false,
+        priceLineVisible: false,
+      },
       1,
     );
     this.volume.priceScale().applyOptions({ scaleMargins: { top: 0.1, bottom: 0 } });
@@ -88,9 +94,8 @@ export class CandleChart {
         formatter: (value: number) => price(value, decimals),
       },
     });
-    this.chart.applyOptions({ timeScale: { secondsVisible: interval.endsWith("s") } });
+    this.chart.applyOptions(chartOptions(this.colours, this.zone, interval));
     this.setAll(bars);
-    this.chart.timeScale().applyOptions({ rightOffset: 6 });
     this.newest();
   }
 
@@ -107,12 +112,13 @@ export class CandleChart {
     this.shifted(bars, 0);
   }
 
+  /** Draw bars that changed or came after the others, in order of time. */
   update(changed: readonly Bar[]): void {
     for (const bar of changed) {
-      const newest = this.shown.bars.at(-1);
-      const older = newest !== undefined && bar.time < newest.time;
+      const older = bar.time < this.drawnTo;
       this.candles.update(candleOf(bar), older);
       this.volume.update(this.volumeOf(bar), older);
+      this.drawnTo = Math.max(this.drawnTo, bar.time);
     }
   }
 
@@ -120,7 +126,13 @@ export class CandleChart {
   mark(revised: readonly Bar[]): void {
     const color = this.colours.accent;
     this.markers.setMarkers(
-      revised.map((bar) => ({ time: bar.time as UTCTimestamp, position: "aboveBar", shape: "circle", size: 0.6, color })),
+      revised.map((bar) => ({
+        time: bar.time as UTCTimestamp,
+        position: "aboveBar",
+        shape: "circle",
+        size: 0.6,
+        color,
+      })),
     );
   }
 
@@ -158,12 +170,12 @@ export class CandleChart {
 
   setZone(zone: Zone): void {
     this.zone = zone;
-    this.chart.applyOptions(chartOptions(this.colours, zone));
+    this.chart.applyOptions(chartOptions(this.colours, zone, this.interval));
   }
 
   paint(colours: Colours): void {
     this.colours = colours;
-    this.chart.applyOptions(chartOptions(colours, this.zone));
+    this.chart.applyOptions(chartOptions(colours, this.zone, this.interval));
     const { up, down } = colours;
     this.candles.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down });
     this.volume.setData(this.shown.bars.map((bar) => this.volumeOf(bar)));
@@ -185,7 +197,10 @@ export class CandleChart {
   /** Show so much less (below 1) or more of the past, with the right edge where it is. */
   zoom(factor: number): void {
     const range = this.chart.timeScale().getVisibleLogicalRange();
-    if (range) this.chart.timeScale().setVisibleLogicalRange({ from: range.to - (range.to - range.from) * factor, to: range.to });
+    if (range)
+      this.chart
+        .timeScale()
+        .setVisibleLogicalRange({ from: range.to - (range.to - range.from) * factor, to: range.to });
   }
 
   /** The heights of the panes: most for the candles. */
@@ -195,6 +210,7 @@ export class CandleChart {
 
   private setAll(bars: Bars): void {
     this.shown = bars;
+    this.drawnTo = bars.bars.at(-1)?.time ?? -Infinity;
     this.candles.setData(bars.bars.map(candleOf));
     this.volume.setData(bars.bars.map((bar) => this.volumeOf(bar)));
   }

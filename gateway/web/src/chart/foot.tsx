@@ -23,7 +23,9 @@ export function Foot(props: { counts: Record<Origin, number>; gaps: number }) {
           {store.name} {count(props.counts[store.origin])}
         </span>
       ))}
-      <span class="whitespace-nowrap" classList={{ "text-accent": props.gaps > 0 }}>{props.gaps === 1 ? "1 gap" : `${count(props.gaps)} gaps`}</span>
+      <span class="whitespace-nowrap" classList={{ "text-accent": props.gaps > 0 }}>
+        {props.gaps === 1 ? "1 gap" : `${count(props.gaps)} gaps`}
+      </span>
       <span class="flex-1" />
       <span class="phone:hidden">{clock(now(), zone())}</span>
     </footer>

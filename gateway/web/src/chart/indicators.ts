@@ -13,8 +13,8 @@ export interface Indicator {
 }
 
 interface IndicatorLine {
-  /** Which of the theme's three colours. */
-  readonly colour: 0 | 1 | 2;
+  /** Which of the theme's colours for lines; 3 is grey. */
+  readonly colour: 0 | 1 | 2 | 3;
   readonly bars?: true;
   readonly of: (features: Features["of"], close: readonly number[]) => readonly number[];
 }
@@ -39,7 +39,7 @@ export const INDICATORS: readonly Indicator[] = [
     name: "bollinger",
     title: "Bollinger 20, 2",
     where: "over",
-    lines: ([1, 0, -1] as const).map((side) => ({ colour: 0 as const, of: bollinger(side) })),
+    lines: ([1, 0, -1] as const).map((side) => ({ colour: 3 as const, of: bollinger(side) })),
   },
   { name: "rsi", title: "RSI 14", where: "below", lines: [{ colour: 0, of: feature("rsi_14") }] },
   {
@@ -47,7 +47,7 @@ export const INDICATORS: readonly Indicator[] = [
     title: "MACD 12, 26, 9",
     where: "below",
     lines: [
-      { colour: 2, bars: true, of: feature("macd_histogram") },
+      { colour: 3, bars: true, of: feature("macd_histogram") },
       { colour: 0, of: feature("macd") },
       { colour: 1, of: feature("macd_signal") },
     ],
@@ -105,7 +105,10 @@ export class Indicators {
     for (const one of this.drawn) {
       const values = one.line.of(features.of, closes);
       const points = features.time.map((time, index) => ({ time: time as UTCTimestamp, value: values[index] ?? NaN }));
-      draw(one, points.filter((point) => Number.isFinite(point.value)));
+      draw(
+        one,
+        points.filter((point) => Number.isFinite(point.value)),
+      );
     }
   }
 }

@@ -2,7 +2,7 @@
 
 import { Show } from "solid-js";
 import { type Bar, type Values, differences } from "../bars/bar";
-import { count, dateTime, percent, price, size } from "../format";
+import { count, dateTime, detailOf, percent, price, size } from "../format";
 import { chartShown, zone } from "../state";
 import { STORES } from "./foot";
 
@@ -15,13 +15,18 @@ export function Legend(props: { bar: Bar | undefined; decimals: number; failure:
     </span>
   );
   return (
-    <div class="pointer-events-none absolute top-1 left-2 z-10 flex max-w-[calc(100%-90px)] flex-wrap gap-x-2.5" data-legend>
+    <div
+      class="pointer-events-none absolute top-1 left-2 z-10 flex max-w-[calc(100%-90px)] flex-wrap gap-x-2.5"
+      data-legend
+    >
       <span class="font-semibold">{chartShown().symbol}</span>
       <span class="text-muted">{chartShown().interval}</span>
       <Show when={props.bar}>
         {(bar) => (
           <>
-            <span class="text-muted whitespace-nowrap">{dateTime(bar().time * 1000, zone(), true)}</span>
+            <span class="text-muted whitespace-nowrap">
+              {dateTime(bar().time * 1000, zone(), detailOf(chartShown().interval))}
+            </span>
             <Value name="O" text={price(bar().open, props.decimals)} />
             <Value name="H" text={price(bar().high, props.decimals)} />
             <Value name="L" text={price(bar().low, props.decimals)} />
@@ -31,7 +36,11 @@ export function Legend(props: { bar: Bar | undefined; decimals: number; failure:
             <Value name="Trades" text={count(bar().trades)} plain />
             <span class="text-muted">{STORES.find((store) => store.origin === bar().origin)?.name}</span>
             <Show when={bar().before}>
-              {(before) => <span class="text-accent" data-revised>{revision(before(), bar(), props.decimals)}</span>}
+              {(before) => (
+                <span class="text-accent" data-revised>
+                  {revision(before(), bar(), props.decimals)}
+                </span>
+              )}
             </Show>
           </>
         )}
@@ -40,7 +49,9 @@ export function Legend(props: { bar: Bar | undefined; decimals: number; failure:
         <span class="text-accent">{props.gap}</span>
       </Show>
       <Show when={props.failure}>
-        <span class="text-accent" role="alert">{props.failure}</span>
+        <span class="text-accent" role="alert">
+          {props.failure}
+        </span>
       </Show>
     </div>
   );
@@ -48,7 +59,8 @@ export function Legend(props: { bar: Bar | undefined; decimals: number; failure:
 
 function revision(before: Values, after: Values, decimals: number): string {
   const changes = differences(before, after).map(({ name, old, new: now }) => {
-    const text = (value: number) => (name === "trades" ? count(value) : name === "volume" ? size(value) : price(value, decimals));
+    const text = (value: number) =>
+      name === "trades" ? count(value) : name === "volume" ? size(value) : price(value, decimals);
     return `${name} ${text(old)} \u2192 ${text(now)}`;
   });
   return `revised: ${changes.join(", ")}`;

@@ -2,12 +2,13 @@
 
 import { type ChartOptions, type DeepPartial, PriceScaleMode, TickMarkType, type Time } from "lightweight-charts";
 import type { Scale } from "../address";
-import { type Zone, dateTime, partsOf, two } from "../format";
+import { type Zone, dateTime, detailOf, partsOf, two } from "../format";
 import type { Colours } from "../theme";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
-export function chartOptions(colours: Colours, zone: Zone): DeepPartial<ChartOptions> {
+export function chartOptions(colours: Colours, zone: Zone, interval: string): DeepPartial<ChartOptions> {
+  const detail = detailOf(interval);
   const label = { color: colours.muted, labelBackgroundColor: colours.muted };
   return {
     layout: {
@@ -29,13 +30,13 @@ export function chartOptions(colours: Colours, zone: Zone): DeepPartial<ChartOpt
     timeScale: {
       borderVisible: false,
       timeVisible: true,
-      secondsVisible: true,
+      secondsVisible: detail === "second",
       rightOffset: 6,
       barSpacing: 7,
       minBarSpacing: 0.4,
       tickMarkFormatter: (time: Time, kind: TickMarkType) => tick(Number(time) * 1000, kind, zone),
     },
-    localization: { timeFormatter: (time: Time) => dateTime(Number(time) * 1000, zone, true) },
+    localization: { timeFormatter: (time: Time) => dateTime(Number(time) * 1000, zone, detail) },
     kineticScroll: { mouse: false, touch: true },
   };
 }

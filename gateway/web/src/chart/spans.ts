@@ -1,6 +1,12 @@
 /** Spans of time on the chart: shaded gaps, and the line of stores. */
 
-import type { IPrimitivePaneRenderer, IPrimitivePaneView, ISeriesPrimitive, SeriesAttachedParameter, Time } from "lightweight-charts";
+import type {
+  IPrimitivePaneRenderer,
+  IPrimitivePaneView,
+  ISeriesPrimitive,
+  SeriesAttachedParameter,
+  Time,
+} from "lightweight-charts";
 
 export interface Span {
   /** Seconds since 1970. */
@@ -68,7 +74,12 @@ export class Spans implements ISeriesPrimitive<Time>, IPrimitivePaneView, IPrimi
         context.fillRect(left, bitmapSize.height - height, width, height);
         if (this.kind === "shade" && width > LABEL_PX * horizontalPixelRatio) {
           context.font = `${Math.round(10 * verticalPixelRatio)}px ui-sans-serif, system-ui, sans-serif`;
-          context.fillText(span.label, left + 4 * horizontalPixelRatio, bitmapSize.height - 8 * verticalPixelRatio, width);
+          context.fillText(
+            span.label,
+            left + 4 * horizontalPixelRatio,
+            bitmapSize.height - 8 * verticalPixelRatio,
+            width,
+          );
         }
       }
     });

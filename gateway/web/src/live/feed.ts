@@ -36,7 +36,7 @@ export interface BarSink {
   /** The newest bars, whole: what the reader has of before goes on from them. */
   snapshot(changes: readonly BarChange[]): void;
   changes(changes: readonly BarChange[]): void;
-  /** Stored bars from `start` to `end` (seconds since 1970) changed: they are to be read again. */
+  /** Stored bars changed, from the one that has `start` to the one that has `end` (seconds since 1970). */
   revised(start: number, end: number): void;
 }
 

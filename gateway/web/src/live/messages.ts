@@ -44,12 +44,25 @@ export type Rows =
   | { readonly channel: "gaps"; readonly gaps: readonly Gap[] };
 
 export type Message =
-  | { readonly type: "subscribed"; readonly id: number; readonly topic: number; readonly version: Version; readonly resumed: boolean; readonly rows: Rows }
+  | {
+      readonly type: "subscribed";
+      readonly id: number;
+      readonly topic: number;
+      readonly version: Version;
+      readonly resumed: boolean;
+      readonly rows: Rows;
+    }
   | { readonly type: "rows"; readonly topic: number; readonly n: number; readonly rows: Rows }
   /** Seconds since 1970. */
   | { readonly type: "revised"; readonly topic: number; readonly start: number; readonly end: number }
   | { readonly type: "skipped"; readonly topic: number; readonly count: number }
-  | { readonly type: "error"; readonly id: number | null; readonly title: string; readonly detail: string; readonly remedy: string }
+  | {
+      readonly type: "error";
+      readonly id: number | null;
+      readonly title: string;
+      readonly detail: string;
+      readonly remedy: string;
+    }
   | { readonly type: "heartbeat"; readonly lag: number | null }
   | { readonly type: "pong"; readonly sent: number }
   | { readonly type: "slow"; readonly ms: number }
@@ -82,13 +95,26 @@ export class MessageReader {
     if (type === 0) return this.subscribed(items);
     if (type >= 1 && type <= 6) return this.rowsMessage(type, items);
     switch (type) {
-      case 7: return { type: "revised", topic: Number(one), start: Number(two), end: Number(three) };
-      case 8: return { type: "skipped", topic: Number(one), count: Number(items[4]) };
-      case 9: return { type: "error", id: numberOrNull(one), title: String(two), detail: String(three), remedy: String(items[4] ?? "") };
-      case 10: return { type: "heartbeat", lag: numberOrNull(two) };
-      case 11: return { type: "pong", sent: Number(one) };
-      case 12: return { type: "slow", ms: Number(one) };
-      case 13: return { type: "unsubscribed", id: Number(one) };
+      case 7:
+        return { type: "revised", topic: Number(one), start: ms(two) / 1000, end: ms(three) / 1000 };
+      case 8:
+        return { type: "skipped", topic: Number(one), count: Number(items[4]) };
+      case 9:
+        return {
+          type: "error",
+          id: numberOrNull(one),
+          title: String(two),
+          detail: String(three),
+          remedy: String(items[4] ?? ""),
+        };
+      case 10:
+        return { type: "heartbeat", lag: numberOrNull(two) };
+      case 11:
+        return { type: "pong", sent: Number(one) };
+      case 12:
+        return { type: "slow", ms: Number(one) };
+      case 13:
+        return { type: "unsubscribed", id: Number(one) };
     }
     throw new MessageError(`expected a type from 0 to 13, was ${String(items[0])}`);
   }
@@ -112,7 +138,8 @@ export class MessageReader {
   private rowsMessage(type: number, items: Value[]): Message {
     const topic = Number(items[1]);
     const known = this.topics.get(topic);
-    if (!known || known.channel !== CHANNELS[type]) throw new MessageError(`expected a topic of ${CHANNELS[type]}, was ${topic}`);
+    if (!known || known.channel !== CHANNELS[type])
+      throw new MessageError(`expected a topic of ${CHANNELS[type]}, was ${topic}`);
     const rest = items.slice(3);
     const isList = known.channel === "bars" || known.channel === "rankings" || known.channel === "gaps";
     const rows = snapshotRows(known, isList ? (rest[0] as Value[]) : rest);
@@ -124,12 +151,18 @@ export class MessageReader {
 function snapshotRows({ channel, decimals }: Topic, rows: Value[] | null): Rows {
   const list = (rows ?? []) as Value[][];
   switch (channel) {
-    case "bars": return { channel, bars: list.map((row) => barChange(row, decimals)) };
-    case "trades": return { channel, trades: rows ? trades(rows, decimals) : [] };
-    case "quotes": return { channel, quote: rows ? quote(rows, decimals) : null };
-    case "latest": return { channel, latest: rows ? { time: ms(rows[0]), price: unscaled(rows[2], decimals) } : null };
-    case "rankings": return { channel, ranked: list.map(ranked) };
-    case "gaps": return { channel, gaps: list.map(gap) };
+    case "bars":
+      return { channel, bars: list.map((row) => barChange(row, decimals)) };
+    case "trades":
+      return { channel, trades: rows ? trades(rows, decimals) : [] };
+    case "quotes":
+      return { channel, quote: rows ? quote(rows, decimals) : null };
+    case "latest":
+      return { channel, latest: rows ? { time: ms(rows[0]), price: unscaled(rows[2], decimals) } : null };
+    case "rankings":
+      return { channel, ranked: list.map(ranked) };
+    case "gaps":
+      return { channel, gaps: list.map(gap) };
   }
 }
 
@@ -168,7 +201,13 @@ function quote([time, , bid, bidSize, ask, askSize]: Value[], decimals: number):
 }
 
 function ranked([venue, symbol, change, volatility, turnover]: Value[]): Ranked {
-  return { venue: String(venue), symbol: String(symbol), change: Number(change), volatility: Number(volatility), turnover: Number(turnover) };
+  return {
+    venue: String(venue),
+    symbol: String(symbol),
+    change: Number(change),
+    volatility: Number(volatility),
+    turnover: Number(turnover),
+  };
 }
 
 function gap([kind, venue, symbol, start, end, , , missing, closed, reason]: Value[]): Gap {

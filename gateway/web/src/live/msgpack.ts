@@ -8,7 +8,8 @@ const SAFE = BigInt(Number.MAX_SAFE_INTEGER);
 /** The one document in `bytes`. Throws RangeError where it is cut off, goes on, or is no msgpack. */
 export function decode(bytes: Uint8Array): Value {
   const [value, ...more] = decodeAll(bytes);
-  if (value === undefined || more.length) throw new RangeError(`msgpack: expected one document, was ${more.length + 1}`);
+  if (value === undefined || more.length)
+    throw new RangeError(`msgpack: expected one document, was ${more.length + 1}`);
   return value;
 }
 
@@ -45,35 +46,58 @@ class Reader {
 
   private other(type: number): Value {
     switch (type) {
-      case 0xc0: return null;
-      case 0xc2: return false;
-      case 0xc3: return true;
-      case 0xc4: return this.raw(this.length(1));
-      case 0xc5: return this.raw(this.length(2));
-      case 0xc6: return this.raw(this.length(4));
-      case 0xca: return this.view.getFloat32(this.step(4));
-      case 0xcb: return this.view.getFloat64(this.step(8));
-      case 0xd9: return this.string(this.length(1));
-      case 0xda: return this.string(this.length(2));
-      case 0xdb: return this.string(this.length(4));
-      case 0xdc: return this.array(this.length(2));
-      case 0xdd: return this.array(this.length(4));
-      case 0xde: return this.map(this.length(2));
-      case 0xdf: return this.map(this.length(4));
+      case 0xc0:
+        return null;
+      case 0xc2:
+        return false;
+      case 0xc3:
+        return true;
+      case 0xc4:
+        return this.raw(this.length(1));
+      case 0xc5:
+        return this.raw(this.length(2));
+      case 0xc6:
+        return this.raw(this.length(4));
+      case 0xca:
+        return this.view.getFloat32(this.step(4));
+      case 0xcb:
+        return this.view.getFloat64(this.step(8));
+      case 0xd9:
+        return this.string(this.length(1));
+      case 0xda:
+        return this.string(this.length(2));
+      case 0xdb:
+        return this.string(this.length(4));
+      case 0xdc:
+        return this.array(this.length(2));
+      case 0xdd:
+        return this.array(this.length(4));
+      case 0xde:
+        return this.map(this.length(2));
+      case 0xdf:
+        return this.map(this.length(4));
     }
     throw new RangeError(`msgpack: expected a type of JSON, was 0x${type.toString(16)}`);
   }
 
   private integer(type: number): number | bigint {
     switch (type) {
-      case 0xcc: return this.view.getUint8(this.step(1));
-      case 0xcd: return this.view.getUint16(this.step(2));
-      case 0xce: return this.view.getUint32(this.step(4));
-      case 0xcf: return narrowed(this.view.getBigUint64(this.step(8)));
-      case 0xd0: return this.view.getInt8(this.step(1));
-      case 0xd1: return this.view.getInt16(this.step(2));
-      case 0xd2: return this.view.getInt32(this.step(4));
-      default: return narrowed(this.view.getBigInt64(this.step(8)));
+      case 0xcc:
+        return this.view.getUint8(this.step(1));
+      case 0xcd:
+        return this.view.getUint16(this.step(2));
+      case 0xce:
+        return this.view.getUint32(this.step(4));
+      case 0xcf:
+        return narrowed(this.view.getBigUint64(this.step(8)));
+      case 0xd0:
+        return this.view.getInt8(this.step(1));
+      case 0xd1:
+        return this.view.getInt16(this.step(2));
+      case 0xd2:
+        return this.view.getInt32(this.step(4));
+      default:
+        return narrowed(this.view.getBigInt64(this.step(8)));
     }
   }
 

@@ -1,7 +1,7 @@
 /** Live changes by asking the gateway each second. */
 
 import { type Series, barsBefore } from "../api/bars";
-import { getJson, milliseconds } from "../api/http";
+import { RequestError, getJson, milliseconds } from "../api/http";
 import type { Bar, BarChange } from "../bars/bar";
 import { type BarSink, type Instrument, type LiveFeed, type Price, type Quote, type Status, type Stop } from "./feed";
 import { STALE_MS, type Trade, type TradeSink } from "./feed";
@@ -35,18 +35,24 @@ export class PollingFeed implements LiveFeed {
     const venues = Map.groupBy(of, (one) => one.venue);
     return this.each(async (signal) => {
       for (const [venue, ones] of venues) {
-        sink(await lastPrices(venue, ones.map((one) => one.symbol), signal));
+        sink(
+          await lastPrices(
+            venue,
+            ones.map((one) => one.symbol),
+            signal,
+          ),
+        );
       }
     });
   }
 
-  /** Run `ask` now and each second while the page can be seen, until stopped. */
+  /** Run `ask` now and each second while the page can be seen, until stopped or refused. */
   private each(ask: (signal: AbortSignal) => Promise<void>): Stop {
     const ending = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
     const again = async () => {
-      if (!document.hidden) await this.once(ask, ending.signal);
-      if (!ending.signal.aborted) timer = setTimeout(again, EVERY_MS);
+      const goesOn = document.hidden || (await this.once(ask, ending.signal));
+      if (goesOn && !ending.signal.aborted) timer = setTimeout(again, EVERY_MS);
     };
     void again();
     return () => {
@@ -55,16 +61,20 @@ export class PollingFeed implements LiveFeed {
     };
   }
 
-  private async once(ask: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<void> {
+  /** Whether to ask again. */
+  private async once(ask: (signal: AbortSignal) => Promise<void>, signal: AbortSignal): Promise<boolean> {
     try {
       await ask(signal);
       this.answered = Date.now();
       this.report({ state: "polling" });
-    } catch {
-      // What is wrong with one request the status says; the next one may succeed.
-      if (signal.aborted) return;
+      return true;
+    } catch (reason) {
+      if (signal.aborted) return false;
+      // What is not stored will not be there a second later; all else may.
+      if (reason instanceof RequestError && reason.status === 400) return false;
       const silent = Date.now() - this.answered;
       this.report({ state: silent > STALE_MS ? "stale" : "reconnecting" });
+      return true;
     }
   }
 }

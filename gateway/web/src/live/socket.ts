@@ -55,7 +55,8 @@ export class LiveSocket {
       this.listen();
       this.events.opened();
     };
-    socket.onmessage = (message: MessageEvent<ArrayBuffer>) => this.take(this.reader.read(new Uint8Array(message.data)));
+    socket.onmessage = (message: MessageEvent<ArrayBuffer>) =>
+      this.take(this.reader.read(new Uint8Array(message.data)));
     socket.onclose = () => {
       clearTimeout(this.silence);
       this.socket = null;

@@ -14,12 +14,15 @@ import {
   type TradeSink,
 } from "./feed";
 import type { Rows } from "./messages";
+import { PollingFeed } from "./polling";
 import { LiveSocket, type Request } from "./socket";
 
 const LAST_BARS = 300;
 const LAST_TRADES = 60;
 /** How long a socket that was open may be gone before polling takes its place. */
 const PATIENCE_MS = 5_000;
+/** How long what the socket refused is asked for instead. */
+const REFUSED_MS = 30_000;
 
 /** A subscription by both ways, of which one is on. */
 interface Taken {
@@ -31,6 +34,7 @@ interface Taken {
 export class SocketFeed implements LiveFeed {
   private readonly taken = new Set<Taken>();
   private readonly socket: LiveSocket;
+  private readonly polling: LiveFeed;
   private isOpen = false;
   private polls = false;
   private lost: ReturnType<typeof setTimeout> | undefined;
@@ -38,12 +42,14 @@ export class SocketFeed implements LiveFeed {
 
   constructor(
     url: string,
-    private readonly polling: LiveFeed,
     private readonly report: (status: Status) => void,
   ) {
+    // While the socket is open, what is asked beside it says nothing of how live the page is.
+    this.polling = new PollingFeed((status) => this.polls && report(status));
     this.socket = new LiveSocket(url, {
       opened: () => this.opened(),
-      heartbeat: (lag) => this.report(lag !== null && lag > DELAYED_MS ? { state: "delayed", lag } : { state: "live", lag }),
+      heartbeat: (lag) =>
+        this.report(lag !== null && lag > DELAYED_MS ? { state: "delayed", lag } : { state: "live", lag }),
       closed: (opened) => this.closed(opened),
     });
     this.socket.connect();
@@ -105,7 +111,7 @@ export class SocketFeed implements LiveFeed {
         else if (message.type === "rows") rows(message.rows, false);
         else if (message.type === "revised") revised(message.start, message.end);
         // What the socket does not give, such as a symbol that is not live, polling may.
-        else if (message.type === "error") this.swap(one, byPolling);
+        else if (message.type === "error") this.pollFor(one);
       });
     const one: Taken = { bySocket, byPolling, stop: () => {} };
     return this.both(one);
@@ -120,9 +126,16 @@ export class SocketFeed implements LiveFeed {
     };
   }
 
+  /** Ask for a while for what the socket refused; it may have been a store that did not answer. */
+  private pollFor(one: Taken): void {
+    this.swap(one, one.byPolling);
+    setTimeout(() => !this.polls && this.swap(one, one.bySocket), REFUSED_MS);
+  }
+
   private swap(one: Taken, to: () => Stop): void {
+    if (!this.taken.has(one)) return;
     one.stop();
-    if (this.taken.has(one)) one.stop = to();
+    one.stop = to();
   }
 
   private opened(): void {

@@ -5,7 +5,7 @@ import { type Book, book } from "../api/market";
 import { feed } from "../feed";
 import { clock, decimalsOf, price, size } from "../format";
 import type { Quote } from "../live/feed";
-import { every } from "../market";
+import { every, isStored, stored } from "../market";
 import { chartShown, zone } from "../state";
 
 const LEVELS = 10;
@@ -27,8 +27,8 @@ export function BookPanel() {
       const ending = new AbortController();
       const stop = feed.quotes({ venue, symbol }, setQuote);
       void every(EVERY_MS, ending.signal, async (signal) => {
-        setShown(await book({ venue, symbol }, LEVELS, signal));
-        setAsked(true);
+        if (isStored("depth", { venue, symbol })) setShown(await book({ venue, symbol }, LEVELS, signal));
+        setAsked(stored().length > 0);
       });
       onCleanup(() => {
         ending.abort();
@@ -42,7 +42,11 @@ export function BookPanel() {
     return decimalsOf(levels.length ? levels : [quote()?.bid ?? 0, quote()?.ask ?? 0]);
   });
   const largest = createMemo(() =>
-    Math.max(1e-12, ...(shown()?.bids ?? []).map(([, amount]) => amount), ...(shown()?.asks ?? []).map(([, amount]) => amount)),
+    Math.max(
+      1e-12,
+      ...(shown()?.bids ?? []).map(([, amount]) => amount),
+      ...(shown()?.asks ?? []).map(([, amount]) => amount),
+    ),
   );
   const spread = () => {
     const now = quote();
@@ -51,7 +55,12 @@ export function BookPanel() {
 
   return (
     <section class="flex min-h-0 flex-1 flex-col" aria-label="Order book">
-      <Show when={shown()} fallback={<p class="text-muted px-2.5 py-1">{asked() ? "No order book is stored." : "Reading the book"}</p>}>
+      <Show
+        when={shown()}
+        fallback={
+          <p class="text-muted flex-1 px-2.5 py-1">{asked() ? "No order book is stored." : "Reading the book"}</p>
+        }
+      >
         {(now) => (
           <div class="min-h-0 flex-1 overflow-y-auto" data-book>
             <Ladder levels={padded(now().asks).reverse()} side="ask" decimals={decimals()} largest={largest()} />
@@ -70,8 +79,14 @@ export function BookPanel() {
       <Show when={quote()}>
         {(now) => (
           <p class="border-line grid grid-cols-2 border-t px-2.5 py-1">
-            <span><span class="text-muted">Bid </span><span class="text-up">{price(now().bid, decimals())}</span> {size(now().bidSize)}</span>
-            <span class="text-right"><span class="text-muted">Ask </span><span class="text-down">{price(now().ask, decimals())}</span> {size(now().askSize)}</span>
+            <span>
+              <span class="text-muted">Bid </span>
+              <span class="text-up">{price(now().bid, decimals())}</span> {size(now().bidSize)}
+            </span>
+            <span class="text-right">
+              <span class="text-muted">Ask </span>
+              <span class="text-down">{price(now().ask, decimals())}</span> {size(now().askSize)}
+            </span>
           </p>
         )}
       </Show>
@@ -101,7 +116,9 @@ function Ladder(props: { levels: Level[]; side: "bid" | "ask"; decimals: number;
               classList={{ "bg-(--up-faint)": props.side === "bid", "bg-(--down-faint)": props.side === "ask" }}
               style={{ width: `${((level?.[1] ?? 0) / props.largest) * 66}%` }}
             />
-            <span class={`relative text-left ${props.side === "bid" ? "text-up" : "text-down"}`}>{level ? price(level[0], props.decimals) : ""}</span>
+            <span class={`relative text-left ${props.side === "bid" ? "text-up" : "text-down"}`}>
+              {level ? price(level[0], props.decimals) : ""}
+            </span>
             <span class="relative">{level ? size(level[1]) : ""}</span>
             <span class="text-muted relative">{level ? size(total) : ""}</span>
           </div>

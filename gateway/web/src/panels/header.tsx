@@ -8,24 +8,53 @@ import { StatusText } from "./status";
 import { isPhone } from "../width";
 
 export function Header() {
-  const toggleScale = (scale: "log" | "percent") => change({ scale: chartShown().scale === scale ? "linear" : scale }, true);
+  const toggleScale = (scale: "log" | "percent") =>
+    change({ scale: chartShown().scale === scale ? "linear" : scale }, true);
   return (
     <header class="bg-panel border-line flex flex-wrap items-center gap-x-1 gap-y-0.5 border-b px-2 py-1">
-      <button type="button" class="key mr-1 text-[13px] font-semibold !text-text" title="Search (/)" onClick={() => setOverlay("search")} data-symbol>
+      <button
+        type="button"
+        class="key mr-1 text-[13px] font-semibold !text-text"
+        title="Search (/)"
+        onClick={() => setOverlay("search")}
+        data-symbol
+      >
         {chartShown().symbol || "Choose a symbol"}
         <span class="text-muted ml-1.5 font-normal">{chartShown().venue}</span>
       </button>
       {isPhone() ? <IntervalMenu /> : <IntervalKeys />}
       <i class="bg-line mx-1 h-4 w-px phone:hidden" />
-      <button type="button" class="key" aria-pressed={chartShown().scale === "log"} title="Logarithmic scale (l)" onClick={() => toggleScale("log")}>Log</button>
-      <button type="button" class="key" aria-pressed={chartShown().scale === "percent"} title="Scale in percent (p)" onClick={() => toggleScale("percent")}>%</button>
+      <button
+        type="button"
+        class="key"
+        aria-pressed={chartShown().scale === "log"}
+        title="Logarithmic scale (l)"
+        onClick={() => toggleScale("log")}
+      >
+        Log
+      </button>
+      <button
+        type="button"
+        class="key"
+        aria-pressed={chartShown().scale === "percent"}
+        title="Scale in percent (p)"
+        onClick={() => toggleScale("percent")}
+      >
+        %
+      </button>
       <details class="relative" data-menu>
-        <summary class="key list-none" title="Indicators (i)">Indicators{indicators().length ? ` ${indicators().length}` : ""}</summary>
+        <summary class="key list-none" title="Indicators (i)">
+          Indicators{indicators().length ? ` ${indicators().length}` : ""}
+        </summary>
         <div class="sheet absolute top-6 left-0 z-30 w-44 p-1.5">
           <For each={INDICATORS}>
             {(one) => (
               <label class="flex h-6 items-center gap-2 px-1">
-                <input type="checkbox" checked={indicators().includes(one.name)} onChange={() => toggleIndicator(one.name)} />
+                <input
+                  type="checkbox"
+                  checked={indicators().includes(one.name)}
+                  onChange={() => toggleIndicator(one.name)}
+                />
                 {one.title}
               </label>
             )}
@@ -43,12 +72,28 @@ export function Header() {
       </button>
       <span class="flex-1" />
       <StatusText />
-      <button type="button" class="key" title="Times in UTC or local (u)" onClick={() => setZone(zone() === "utc" ? "local" : "utc")}>
+      <button
+        type="button"
+        class="key"
+        title="Times in UTC or local (u)"
+        onClick={() => setZone(zone() === "utc" ? "local" : "utc")}
+      >
         {zone() === "utc" ? "UTC" : "Local"}
       </button>
-      <button type="button" class="key phone:hidden" title="Dark or light (t)" onClick={switchTheme}>Theme</button>
-      <button type="button" class="key phone:hidden" title="What is stored and served (s)" onClick={() => go({ page: "system" })}>System</button>
-      <button type="button" class="key" title="Keys (?)" aria-label="Keys" onClick={() => setOverlay("keys")}>?</button>
+      <button type="button" class="key phone:hidden" title="Dark or light (t)" onClick={switchTheme}>
+        Theme
+      </button>
+      <button
+        type="button"
+        class="key phone:hidden"
+        title="What is stored and served (s)"
+        onClick={() => go({ page: "system" })}
+      >
+        System
+      </button>
+      <button type="button" class="key" title="Keys (?)" aria-label="Keys" onClick={() => setOverlay("keys")}>
+        ?
+      </button>
     </header>
   );
 }
@@ -58,7 +103,14 @@ function IntervalKeys() {
     <div class="flex" role="group" aria-label="Interval">
       <For each={INTERVALS}>
         {({ name }) => (
-          <button type="button" class="key !px-1.5" aria-pressed={chartShown().interval === name} onClick={() => change({ interval: name })}>{name}</button>
+          <button
+            type="button"
+            class="key !px-1.5"
+            aria-pressed={chartShown().interval === name}
+            onClick={() => change({ interval: name })}
+          >
+            {name}
+          </button>
         )}
       </For>
     </div>
@@ -67,7 +119,12 @@ function IntervalKeys() {
 
 function IntervalMenu() {
   return (
-    <select class="key bg-raised" aria-label="Interval" value={chartShown().interval} onChange={(event) => change({ interval: event.currentTarget.value })}>
+    <select
+      class="key bg-raised"
+      aria-label="Interval"
+      value={chartShown().interval}
+      onChange={(event) => change({ interval: event.currentTarget.value })}
+    >
       <For each={INTERVALS}>{({ name }) => <option value={name}>{name}</option>}</For>
     </select>
   );

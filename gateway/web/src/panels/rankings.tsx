@@ -30,7 +30,9 @@ export function RankingsPanel() {
     <div class="flex" role="group" aria-label={props.name}>
       <For each={props.of}>
         {(one) => (
-          <button type="button" class="key" aria-pressed={props.chosen === one} onClick={() => props.choose(one)}>{one}</button>
+          <button type="button" class="key" aria-pressed={props.chosen === one} onClick={() => props.choose(one)}>
+            {one}
+          </button>
         )}
       </For>
     </div>
@@ -38,8 +40,24 @@ export function RankingsPanel() {
   return (
     <section class="flex min-h-0 flex-1 flex-col" aria-label="Rankings">
       <div class="flex justify-between px-1.5 py-1">
-        <Choice of={MEASURES} chosen={measure()} name="Measure" choose={(one) => { keep("ranked.measure", one); setMeasure(() => one); }} />
-        <Choice of={WINDOWS} chosen={window()} name="Window" choose={(one) => { keep("ranked.window", one); setWindow(() => one); }} />
+        <Choice
+          of={MEASURES}
+          chosen={measure()}
+          name="Measure"
+          choose={(one) => {
+            keep("ranked.measure", one);
+            setMeasure(() => one);
+          }}
+        />
+        <Choice
+          of={WINDOWS}
+          chosen={window()}
+          name="Window"
+          choose={(one) => {
+            keep("ranked.window", one);
+            setWindow(() => one);
+          }}
+        />
       </div>
       <ol class="min-h-0 flex-1 overflow-y-auto" data-rankings>
         <For each={ranked()}>

@@ -32,7 +32,11 @@ export function Search(props: { compare: boolean }) {
   };
 
   return (
-    <div class="sheet w-[min(520px,94vw)] overflow-hidden" role="dialog" aria-label={props.compare ? "Compare with" : "Search"}>
+    <div
+      class="sheet w-[min(520px,94vw)] overflow-hidden"
+      role="dialog"
+      aria-label={props.compare ? "Compare with" : "Search"}
+    >
       <input
         ref={input}
         class="border-line h-9 w-full border-b bg-transparent px-3 text-[14px] outline-none"
@@ -50,18 +54,27 @@ export function Search(props: { compare: boolean }) {
         <For each={found()}>
           {(one, index) => (
             <li class="flex" classList={{ "bg-raised": index() === at() }} data-found={index()}>
-              <button type="button" class="row flex-1 grid-cols-[minmax(0,1fr)_90px_110px_130px] phone:grid-cols-[minmax(0,1fr)_90px]" tabIndex={-1} onClick={() => take(one)}>
+              <button
+                type="button"
+                class="row flex-1 grid-cols-[minmax(0,1fr)_90px_110px_130px] phone:grid-cols-[minmax(0,1fr)_90px]"
+                tabIndex={-1}
+                onClick={() => take(one)}
+              >
                 <span class="truncate text-left">{one.symbol}</span>
                 <span class="text-muted truncate text-left">{one.venue}</span>
                 <span class="text-muted text-right phone:hidden">{count(one.rows)} trades</span>
-                <span class="text-muted text-right phone:hidden">{dateTime(one.last, zone(), true).slice(0, 16)}</span>
+                <span class="text-muted text-right phone:hidden">{dateTime(one.last, zone(), "minute")}</span>
               </button>
-              <button type="button" class="key" tabIndex={-1} onClick={() => toggleWatched(one)}>{isWatched(one) ? "Remove" : "Watch"}</button>
+              <button type="button" class="key" tabIndex={-1} onClick={() => toggleWatched(one)}>
+                {isWatched(one) ? "Remove" : "Watch"}
+              </button>
             </li>
           )}
         </For>
         <Show when={!found().length}>
-          <li class="text-muted px-3 py-1.5">{stored().length ? "No stored symbol has that in its name." : "Nothing is stored yet."}</li>
+          <li class="text-muted px-3 py-1.5">
+            {stored().length ? "No stored symbol has that in its name." : "Nothing is stored yet."}
+          </li>
         </Show>
       </ul>
     </div>

@@ -25,7 +25,14 @@ export function Side() {
           <nav class="border-line flex border-y px-1 py-0.5" aria-label="Panels">
             <For each={PANELS}>
               {(one) => (
-                <button type="button" class="key" aria-pressed={lower() === one.name} onClick={() => setPanel(one.name)}>{one.title}</button>
+                <button
+                  type="button"
+                  class="key"
+                  aria-pressed={lower() === one.name}
+                  onClick={() => setPanel(one.name)}
+                >
+                  {one.title}
+                </button>
               )}
             </For>
           </nav>
@@ -33,10 +40,18 @@ export function Side() {
         <div class="flex h-[432px] min-h-0 shrink-0 flex-col phone:h-auto phone:flex-1">
           <Switch>
             <Match when={!settled()}>{null}</Match>
-            <Match when={isPhone() && panel() === "watch"}><WatchList /></Match>
-            <Match when={lower() === "book"}><BookPanel /></Match>
-            <Match when={lower() === "trades"}><TradesPanel /></Match>
-            <Match when={lower() === "rankings"}><RankingsPanel /></Match>
+            <Match when={isPhone() && panel() === "watch"}>
+              <WatchList />
+            </Match>
+            <Match when={lower() === "book"}>
+              <BookPanel />
+            </Match>
+            <Match when={lower() === "trades"}>
+              <TradesPanel />
+            </Match>
+            <Match when={lower() === "rankings"}>
+              <RankingsPanel />
+            </Match>
           </Switch>
         </div>
       </aside>
@@ -66,7 +81,9 @@ export function PhoneTabs() {
       <nav class="bg-panel border-line grid grid-cols-5 border-t" aria-label="Chart and panels">
         <For each={tabs}>
           {(tab) => (
-            <button type="button" class="key h-11" aria-pressed={chosen() === tab.name} onClick={() => show(tab.name)}>{tab.title}</button>
+            <button type="button" class="key h-11" aria-pressed={chosen() === tab.name} onClick={() => show(tab.name)}>
+              {tab.title}
+            </button>
           )}
         </For>
       </nav>

@@ -25,7 +25,6 @@ export function StatusText() {
       class="min-w-[84px] px-1.5 text-right"
       classList={{ "text-muted": calm(), "text-accent": !calm() }}
       title={TITLES[status().state]}
-      role="status"
       data-status={status().state}
     >
       {text()}

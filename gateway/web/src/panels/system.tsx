@@ -14,21 +14,27 @@ export function System() {
   const [stored] = createResource(() => catalog());
   const shown = () => {
     const words = asked().toUpperCase().split(/\s+/).filter(Boolean);
-    const fits = (stored() ?? []).filter((one) => words.every((word) => `${one.kind} ${one.venue} ${one.symbol}`.toUpperCase().includes(word)));
+    const fits = (stored() ?? []).filter((one) =>
+      words.every((word) => `${one.kind} ${one.venue} ${one.symbol}`.toUpperCase().includes(word)),
+    );
     return fits.slice(0, MOST);
   };
   const kinds = () => [...Map.groupBy(stored() ?? [], (one) => one.kind)];
   return (
     <div class="flex min-h-0 flex-1 flex-col">
       <header class="bg-panel border-line flex items-center gap-2 border-b px-2 py-1">
-        <button type="button" class="key" title="Back to the chart (s)" onClick={() => go(chartShown())}>Chart</button>
+        <button type="button" class="key" title="Back to the chart (s)" onClick={() => go(chartShown())}>
+          Chart
+        </button>
         <h1 class="flex-1 font-semibold">System</h1>
         <StatusText />
       </header>
       <main class="min-h-0 flex-1 overflow-y-auto p-3">
         <p>
           <span class="text-muted">Gateway </span>
-          <span data-ready>{reason.loading ? "being asked" : reason.error ? "does not answer" : (reason() || "ready")}</span>
+          <span data-ready>
+            {reason.loading ? "being asked" : reason.error ? "does not answer" : reason() || "ready"}
+          </span>
         </p>
         <div class="mt-3 flex flex-wrap gap-x-10 gap-y-2">
           <For each={kinds()}>
@@ -64,10 +70,14 @@ export function System() {
                 <tr class="border-line border-t">
                   <td class="py-0.5">{one.kind}</td>
                   <td>{one.venue}</td>
-                  <td><button type="button" class="hover:underline" onClick={() => choose(one)}>{one.symbol}</button></td>
+                  <td>
+                    <button type="button" class="hover:underline" onClick={() => choose(one)}>
+                      {one.symbol}
+                    </button>
+                  </td>
                   <td class="text-right">{count(one.rows)}</td>
-                  <td class="text-right phone:hidden">{dateTime(one.first, zone(), true)}</td>
-                  <td class="text-right">{dateTime(one.last, zone(), true)}</td>
+                  <td class="text-right phone:hidden">{dateTime(one.first, zone(), "second")}</td>
+                  <td class="text-right">{dateTime(one.last, zone(), "second")}</td>
                 </tr>
               )}
             </For>

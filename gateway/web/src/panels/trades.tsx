@@ -43,7 +43,9 @@ export function TradesPanel() {
           return (
             <div class="grid h-[18px] shrink-0 grid-cols-[64px_12px_1fr_1fr] items-center px-2.5">
               <span class="text-muted">{clock(trade.time, zone())}</span>
-              <span class={side.colour} title={side.title}>{side.name}</span>
+              <span class={side.colour} title={side.title}>
+                {side.name}
+              </span>
               <span class={`text-right ${side.colour}`}>{price(trade.price, decimals())}</span>
               <span class="text-right">{size(trade.size)}</span>
             </div>

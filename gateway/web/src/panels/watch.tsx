@@ -2,7 +2,7 @@
 
 import { For, Show, createEffect, onCleanup } from "solid-js";
 import { decimalsOf, percent, price } from "../format";
-import { follow, isWatched, keyOf, markets, toggleWatched, watched } from "../market";
+import { follow, isWatched, keyOf, markets, stored, toggleWatched, watched } from "../market";
 import { chartShown, choose, setOverlay, setPanelShown } from "../state";
 
 const WIDTH = 44;
@@ -14,10 +14,17 @@ export function WatchList() {
     <section class="flex min-h-0 flex-1 flex-col" aria-label="Watch list">
       <header class="flex items-center gap-2 px-2.5 pt-2 pb-1">
         <h2 class="text-muted flex-1">Watch list</h2>
-        <button type="button" class="key" title="Add or remove the symbol of the chart (w)" onClick={() => toggleWatched(chartShown())}>
+        <button
+          type="button"
+          class="key"
+          title="Add or remove the symbol of the chart (w)"
+          onClick={() => toggleWatched(chartShown())}
+        >
           {isWatched(chartShown()) ? "Remove" : "Add"} {chartShown().symbol}
         </button>
-        <button type="button" class="key" title="Search (/)" onClick={() => setOverlay("search")}>Search</button>
+        <button type="button" class="key" title="Search (/)" onClick={() => setOverlay("search")}>
+          Search
+        </button>
       </header>
       <ul class="min-h-0 flex-1 overflow-y-auto" data-watch>
         <For each={watched()}>
@@ -37,7 +44,9 @@ export function WatchList() {
                     setPanelShown(false);
                   }}
                 >
-                  <span class="truncate text-left" title={`${one.venue} ${one.symbol}`}>{one.symbol}</span>
+                  <span class="truncate text-left" title={`${one.venue} ${one.symbol}`}>
+                    {one.symbol}
+                  </span>
                   <Sparkline values={market().closes ?? []} />
                   <span class="text-right">{price(market().price, decimals())}</span>
                   <span class={`text-right ${colourOf(market().change)}`}>{percent(market().change)}</span>
@@ -46,7 +55,7 @@ export function WatchList() {
             );
           }}
         </For>
-        <Show when={!watched().length}>
+        <Show when={!watched().length && stored().length}>
           <li class="text-muted px-2.5 py-1">No symbols yet: press w to add the one of the chart.</li>
         </Show>
       </ul>
