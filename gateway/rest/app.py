@@ -29,6 +29,7 @@ from gateway.rest.problems import (
 from gateway.rest.query_string import describe
 from gateway.rest.response_models import ProblemDocument, responses
 from gateway.rest.rows import rows_router
+from gateway.rest.udf.routes import udf_router
 from tapehouse.errors import TapehouseError
 
 _TITLE = "Tapehouse"
@@ -56,7 +57,9 @@ def application(backend: Backend, hosts: Collection[str] = ()) -> FastAPI:
     app.state.backend = backend
     # Routes are matched in order: /v1/latest, the most frequent, is first. None is in an included router, which costs
     # each request a second match.
-    for router in (live.latest_router(backend), rows_router(backend), live.router, lookups.router, _health):
+    for router in (
+        live.latest_router(backend), rows_router(backend), live.router, lookups.router, udf_router(backend), _health,
+    ):  # fmt: skip
         app.router.routes.extend(router.routes)
 
     def openapi() -> dict[str, Any]:

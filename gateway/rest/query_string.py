@@ -50,7 +50,7 @@ class QueryParameters(BaseModel):
         for name, given in _decode(request.scope["query_string"]).items():
             if name in _repeatable(cls):
                 values[name] = given
-            elif len(given) == 1 or name not in cls.model_fields:
+            elif len(given) == 1 or name not in _names(cls):
                 values[name] = given[0]
             else:
                 raise UsageError(f"{name}: expected once, was {len(given)} times")
@@ -106,6 +106,12 @@ def _repeatable(model: type[QueryParameters]) -> frozenset[str]:
     return frozenset(
         name for name, field in model.model_fields.items() if get_origin(field.annotation) is tuple
     )
+
+
+@cache
+def _names(model: type[QueryParameters]) -> frozenset[str]:
+    """The names in a query string: `from` can be no field's."""
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
 
 
 def _parameter_schema(field: Mapping[str, Any]) -> dict[str, Any]:
