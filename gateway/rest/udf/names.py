@@ -62,7 +62,8 @@ class SeriesNames:
             names = self._surface.names(TRADES.name, fresh=fresh)
             found = _matching(name, names) or _matching_any_case(name, names)
             if len(found) == 1:
-                self._found[found[0].full_name] = found[0]
+                if name == found[0].full_name:
+                    self._found[name] = found[0]
                 return found[0]
             if found:
                 several = " ".join(one.full_name for one in found[:10])
