@@ -135,7 +135,7 @@ def _expected(schema: Mapping[str, Any]) -> str:
     if "pattern" in schema:
         return f"text that matches {schema['pattern']}"
     if "maxLength" in schema:
-        return f"{schema['minLength']} to {schema['maxLength']:,} characters of text"
+        return f"{schema.get('minLength', 0)} to {schema['maxLength']:,} characters of text"
     return str(schema["type"])
 
 

@@ -70,23 +70,27 @@ def test_answers_are_as_they_are_described(described: Any) -> None:
     for operation in operations:
         # Where nothing can be given nothing can be given wrongly.
         wrong = [GenerationMode.NEGATIVE] if any(operation.iter_parameters()) else []
-        # Fields that are each right may not go together, such as an end before the start.
-        excluded = [positive_data_acceptance]
-        if operation.path.startswith("/udf/"):
-            # TradingView's client reads errors from documents, whose status is 200.
-            excluded.append(negative_data_rejection)
         for mode in (GenerationMode.POSITIVE, *wrong):
+            _answers_as_described(operation, mode)
 
-            @settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
-            @given(case=operation.as_strategy(generation_mode=mode))
-            def holds(case: Any, excluded: Any = tuple(excluded)) -> None:
-                answer = case.call()
-                # A line or a request longer than the server reads never comes to the endpoints.
-                assume(b"expected HTTP/1.1 with a line of at most" not in answer.content)
-                assume(answer.status_code != TOO_LARGE.status)
-                case.validate_response(answer, excluded_checks=list(excluded))
 
-            holds()
+def _answers_as_described(operation: Any, mode: GenerationMode) -> None:
+    # Fields that are each right may not go together, such as an end before the start.
+    excluded = [positive_data_acceptance]
+    if operation.path.startswith("/udf/"):
+        # TradingView's client reads errors from documents, whose status is 200.
+        excluded.append(negative_data_rejection)
+
+    @settings(max_examples=_EXAMPLES, suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def holds(case: Any) -> None:
+        answer = case.call()
+        # A line or a request longer than the server reads never comes to the endpoints.
+        assume(b"expected HTTP/1.1 with a line of at most" not in answer.content)
+        assume(answer.status_code != TOO_LARGE.status)
+        case.validate_response(answer, excluded_checks=excluded)
+
+    holds()
 
 
 def _paths(served: Client) -> dict[str, list[dict[str, Any]]]:
