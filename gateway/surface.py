@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -74,6 +74,10 @@ class QuerySurface:
     def venue_of(self, kind: str, symbols: Sequence[str]) -> str:
         """The one venue that has all of the symbols; see `gateway.answers.series.SeriesDirectory.venue_of`."""
         return self._series.venue_of(kind, symbols)
+
+    def names(self, kind: str, *, fresh: bool = False) -> Mapping[str, Collection[str]]:
+        """The symbols by venue; see `gateway.answers.series.SeriesDirectory.names`."""
+        return self._series.names(kind, fresh=fresh)
 
     def check_venue(self, venue: str) -> None:
         """Raise UnknownSeriesError if nothing of the venue is stored."""

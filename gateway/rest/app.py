@@ -31,6 +31,7 @@ from gateway.rest.problems import (
 from gateway.rest.query_string import describe
 from gateway.rest.response_models import ProblemDocument, responses
 from gateway.rest.rows import rows_router
+from gateway.rest.udf.routes import udf_router
 from tapehouse.errors import TapehouseError
 
 _TITLE = "Tapehouse"
@@ -67,6 +68,7 @@ def application(backend: Backend, hosts: Collection[str] = (), page: Path = BUIL
         live.router,
         lookups.router,
         system.router,
+        udf_router(backend),
         _health,
     ):
         app.router.routes.extend(router.routes)
