@@ -155,8 +155,8 @@ class BarsTopic(Topic):
 
     @override
     def snapshot(self, request: Subscribe, history: tuple[int, list[tuple[int, BarRow]]]) -> Any:
-        if not self.decimals:
-            self.decimals = self.series.decimals() if self.series.rows else _decimals(history[1])
+        if self.series.rows or history[1]:
+            self.use_decimals(self.series.decimals() if self.series.rows else _decimals(history[1]))
         newest = self.series.newest(request.last)
         first = newest[0][0] if newest else MAX_TS
         bars = [*((ts, row) for ts, row in history[1] if ts < first), *newest]
@@ -172,6 +172,8 @@ class BarsTopic(Topic):
         found = self.series.changes(after.n)
         if found:
             yield self._message(found)
+        if self.series.revised_at > after.n:
+            yield self._revised_message(0, min(self.series.first, MAX_TS) - 1)
 
     def publish_changes(self, changes: Sequence[BarChange], n: int) -> None:
         """Tell all who follow the topic what changed; `n` is the new version."""
@@ -184,14 +186,9 @@ class BarsTopic(Topic):
     def publish_revised(self, start_ns: int, end_ns: int, n: int) -> None:
         """Tell that stored bars older than those in memory changed; both times inclusive."""
         before, self.n = Position(self.n), n
-        named = {
-            "type": "revised",
-            "topic": self.number,
-            **self.title,
-            "start": iso(start_ns),
-            "end": iso(end_ns),
-        }
-        self.publish(Message([REVISED, self.number, start_ns, end_ns], lambda: named), before)
+        # One that comes back gets a snapshot: the bars in memory do not say what it missed.
+        self.known_after = n
+        self.publish(self._revised_message(start_ns, end_ns), before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -204,6 +201,16 @@ class BarsTopic(Topic):
             ]
             found.append({"ts": iso(ts * SECOND), **dict(zip(names, plain, strict=True))})
         return found
+
+    def _revised_message(self, start_ns: int, end_ns: int) -> Message:
+        named = {
+            "type": "revised",
+            "topic": self.number,
+            **self.title,
+            "start": iso(start_ns),
+            "end": iso(end_ns),
+        }
+        return Message([REVISED, self.number, start_ns, end_ns], lambda: named)
 
     def _message(self, changes: Sequence[BarChange]) -> Message:
         def named() -> dict[str, Any]:

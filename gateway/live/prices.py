@@ -88,7 +88,7 @@ class LatestTopic(Topic):
         if self._last is None:
             return None
         seq, ts_event, _, price, size = self._last
-        self.decimals = self.decimals or max(decimals_of(price), decimals_of(size))
+        self.use_decimals(max(decimals_of(price), decimals_of(size)))
         return [ts_event, seq, scaled(price, self.decimals), scaled(size, self.decimals)]
 
 

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gateway.live.message import Message
 from gateway.live.requests import Subscribe
-from gateway.live.topic import Position, Topic
+from gateway.live.topic import ANY_DECIMALS, Position, Topic
 from tapehouse.clock import iso
 from tapehouse.stream.live_messages import GAPS, QUOTES, SKIPPED, TRADES, decimals_of, scaled, unscaled
 
@@ -64,7 +64,7 @@ class TradesTopic(Topic):
     def snapshot(self, request: Subscribe, history: list[Row]) -> Any:
         rows = {row[:2]: row for row in history} | {key: row for key, (_, row) in self._rows.items()}
         newest = [rows[key] for key in sorted(rows)][max(len(rows) - request.last, 0) :]
-        self.decimals = self.decimals or _decimals(newest)
+        self.use_decimals(_decimals(newest))
         return self._encode(newest)
 
     @override
@@ -206,7 +206,7 @@ class QuotesTopic(Topic):
     def _encode(self) -> Any:
         if self._row is None:
             return None
-        self.decimals = self.decimals or _decimals([self._row])
+        self.use_decimals(_decimals([self._row]))
         ts, seq, *values = self._row
         return [ts, seq, *_scaled(values, self.decimals)]
 
@@ -254,8 +254,8 @@ def _named(fields: Sequence[str], row: Row) -> dict[str, Any]:
     return {name: iso(value, 9) if name in _TIMES else value for name, value in zip(fields, row, strict=True)}
 
 
-def _scaled(values: Sequence[float], decimals: int) -> list[Any]:
-    return [scaled(value, decimals) for value in values]
+def _scaled(values: Sequence[float | None], decimals: int) -> list[Any]:
+    return [None if value is None else scaled(value, decimals) for value in values]
 
 
 def _plain(values: Sequence[Any], decimals: int) -> list[float]:
@@ -271,5 +271,5 @@ def _decimals(rows: Sequence[Row]) -> int:
             for value in row[2:]
             if isinstance(value, float) and value == value
         ),
-        default=2,
+        default=ANY_DECIMALS,
     )

@@ -10,6 +10,9 @@ from gateway.live.message import Message
 from gateway.live.requests import Subscribe
 from tapehouse.stream.live_messages import SUBSCRIBED
 
+ANY_DECIMALS = 2
+"""Of a topic whose numbers are not known yet."""
+
 
 class Client(Protocol):
     """A socket, as a topic knows it."""
@@ -59,11 +62,12 @@ class Topic:
         self.known_after = n
         """Changes after this version can be had again."""
         self.subscriptions: dict[Client, Subscription] = {}
+        self._has_sent = False
         self.idle_since: float | None = None
         """Since when nobody has followed the topic, loop time; None while someone does."""
 
-    decimals = 0
-    """Of prices that are sent as integers."""
+    decimals = ANY_DECIMALS
+    """Of numbers that are sent as integers; the same for all messages."""
 
     @property
     def title(self) -> dict[str, Any]:
@@ -104,6 +108,7 @@ class Topic:
             rows = self.changes(request.after[1])
         else:
             rows = self.snapshot(request, history)
+        self._has_sent = True
         items = [
             SUBSCRIBED,
             request.id,
@@ -113,6 +118,7 @@ class Topic:
             resumed,
             self.decimals,
             rows,
+            self.title.get("venue"),
         ]
         client.send(Message(items, lambda: self._subscribed(request, resumed, rows)))
         subscription = self.subscriptions[client] = Subscription(client, request.id, self)
@@ -134,6 +140,11 @@ class Topic:
                     client.fall_behind(subscription)
             else:
                 client.send(message)
+
+    def use_decimals(self, decimals: int) -> None:
+        """Send numbers with so many decimals, unless some have been sent with others."""
+        if not self._has_sent:
+            self.decimals = decimals
 
     def _knows(self, epoch: int, n: int) -> bool:
         return epoch == self.epoch and self.known_after <= n <= self.n
