@@ -60,7 +60,7 @@ _FOLDERS = {  # by folder of a room: the folders of the same room that it may im
     "tapehouse.features": set(),
     "tapehouse.stores": set(),
     "tapehouse.stream": set(),
-    "tapehouse.client": set(),
+    "tapehouse.client": {"tapehouse.stream"},
     "ingest.files": set(),
     "ingest.venues": set(),
     "ingest.imports": {"ingest.files", "ingest.venues"},

@@ -254,8 +254,8 @@ def _named(fields: Sequence[str], row: Row) -> dict[str, Any]:
     return {name: iso(value, 9) if name in _TIMES else value for name, value in zip(fields, row, strict=True)}
 
 
-def _scaled(values: Sequence[float], decimals: int) -> list[Any]:
-    return [scaled(value, decimals) for value in values]
+def _scaled(values: Sequence[float | None], decimals: int) -> list[Any]:
+    return [None if value is None else scaled(value, decimals) for value in values]
 
 
 def _plain(values: Sequence[Any], decimals: int) -> list[float]:

@@ -71,10 +71,10 @@ class Topic:
         """Of prices and sizes that are sent as integers; the same from the first subscription on."""
         return self._decimals or 0
 
-    def settle_decimals(self, values: Iterable[float]) -> None:
+    def settle_decimals(self, values: Iterable[float | None]) -> None:
         """Choose `decimals` by some prices and sizes, the first time."""
         if self._decimals is None:
-            known = [decimals_of(value) for value in values if value == value]
+            known = [decimals_of(value) for value in values if value is not None and value == value]
             self._decimals = max(known, default=_USUAL_DECIMALS)
 
     @property
@@ -126,6 +126,7 @@ class Topic:
             resumed,
             self.decimals,
             rows,
+            self.title.get("venue"),
         ]
         client.send(Message(items, lambda: self._subscribed(request, resumed, rows)))
         subscription = self.subscriptions[client] = Subscription(client, request.id, self)
