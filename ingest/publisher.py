@@ -30,6 +30,7 @@ STREAM_FULL = {10077, 10076}
 _FULL_REASON = "the stream is full: the writers have not caught up"
 _INSUFFICIENT_RESOURCES = {10047, 10023}  # insufficient storage, insufficient resources
 _UNAVAILABLE = {503, 500}
+_FEW_PENDING = 4
 # The broker's limit covers headers and payload, and it disconnects a client that exceeds it.
 _HEADER_BYTES = len("NATS/1.0\r\nNats-Msg-Id: \r\n\r\n") + 2 * hashlib.sha256().digest_size
 _log = structlog.get_logger()
@@ -148,6 +149,16 @@ class Publisher:
         """Wait until every ticket up to and including `ticket` is stored."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._failure or self.first_pending > ticket)
+            self._raise_failure()
+
+    async def until_few_pending(self) -> None:
+        """Wait until at most four messages are unacknowledged.
+
+        A feed that does so before it takes the rows received meanwhile sends fewer and larger messages when the
+        broker, which syncs each one to the disk, cannot keep up with small ones.
+        """
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._failure or len(self._pending) <= _FEW_PENDING)
             self._raise_failure()
 
     def _has_room(self, size: int) -> bool:

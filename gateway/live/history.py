@@ -35,7 +35,7 @@ class History:
     ) -> list[tuple[int, BarRow]]:
         """The last bars that start before a time, in order of time, as (start in ns, values of BAR_FIELDS)."""
         query = Query("bars", venue, (symbol,), 0, min(end_ns, MAX_TS), interval, limit=count, last=True)
-        frame = await self._read(query)
+        frame = await self._read_written(query)
         rows = frame.with_columns(revision=pl.lit(0)).select(BAR_FIELDS).rows()
         return list(zip(frame["ts"].to_physical().to_list(), rows, strict=True))
 
@@ -43,7 +43,7 @@ class History:
         """The last trades or quotes, in order of time."""
         if not count:
             return []
-        frame = await self._read(Query(kind, venue, (symbol,), 0, MAX_TS, limit=count, last=True))
+        frame = await self._read_written(Query(kind, venue, (symbol,), 0, MAX_TS, limit=count, last=True))
         return frame.select(_TICK_FIELDS[kind]).with_columns(pl.col("ts_event").to_physical()).rows()
 
     async def last_price(self, venue: str, symbol: str) -> LastPrice | None:
@@ -56,5 +56,5 @@ class History:
         row = found[0]
         return row["seq"], row["ts_event"].value, row["ts_recv"].value, row["price"], row["size"]
 
-    async def _read(self, query: Query) -> pl.DataFrame:
-        return await self._readers.run(partial(self._surface.read, query))
+    async def _read_written(self, query: Query) -> pl.DataFrame:
+        return await self._readers.run(partial(self._surface.read_written, query))

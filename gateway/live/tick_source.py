@@ -15,22 +15,23 @@ from numpy.typing import NDArray
 
 from gateway.live.ticks import GAP_FIELDS, QUOTE_FIELDS, TRADE_FIELDS, Row
 from tapehouse.batch import Batch, Strings
-from tapehouse.clock import SECOND, iso, now_ns
-from tapehouse.errors import ConnectError, WireError
+from tapehouse.clock import SECOND
+from tapehouse.errors import TapehouseError, WireError
 from tapehouse.model import NULL_LONG
+from tapehouse.stream import sharding
 from tapehouse.stream.bus import TICKS, Bus
 from tapehouse.stream.consumer import StreamConsumer
+from tapehouse.stream.progress import last_seq, last_seq_of, read_progress
 from tapehouse.stream.wire import unpack
 
 FIELDS = {"trades": TRADE_FIELDS, "quotes": QUOTE_FIELDS, "gaps": GAP_FIELDS}
-_BACK_S = 30
-"""So far back the stream is read at the start: rows of then are visible in the store, or the writer is late."""
+_RECENT_S = 10
+"""How long messages stay in memory: those of before are written, or the writer is late."""
 _MOST_BYTES = 32 * 2**20
 """Of messages in memory."""
 _TAKEN_BYTES = 4 * 2**20
 _INACTIVE_S = 30
 _RETRY_S = 1.0
-_QUIET_S = 0.5
 _log = structlog.get_logger()
 Listener = Callable[[str, str, list[Row]], None]
 """Called with a venue, a symbol and their rows."""
@@ -50,39 +51,46 @@ class TickSource:
         """When a message was stored, ns, its bytes, and its rows."""
         self._bytes = 0
         self.is_ready = asyncio.Event()
-        """Set once rows that were stored before `run` began have been read."""
+        """Set once all rows are in memory that the store may not have yet."""
 
     async def run(self) -> None:
         """Read the stream until cancelled."""
-        last_seq, began_ns = 0, now_ns()
+        next_seq = wanted_seq = 0
         while True:
             consumer = None
             try:
+                if not next_seq:
+                    next_seq, wanted_seq = await self._start()
                 name = f"live_{self._kind}_{secrets.token_hex(4)}"
-                await self._bus.js.add_consumer(TICKS, self._config(name, last_seq, began_ns))
+                await self._bus.js.add_consumer(TICKS, self._config(name, next_seq))
                 consumer = StreamConsumer(self._bus, TICKS, name)
                 await consumer.listen()
                 while True:
-                    try:
-                        # A stream without a message for so long has none of before.
-                        async with asyncio.timeout(None if self.is_ready.is_set() else _QUIET_S):
-                            messages = await consumer.take(_TAKEN_BYTES)
-                    except TimeoutError:
+                    if next_seq > wanted_seq:
                         self.is_ready.set()
-                        continue
-                    for message in messages:
-                        last_seq = message.seq
+                    for message in await consumer.take(_TAKEN_BYTES):
+                        next_seq = message.seq + 1
                         self._received(message.stored_ns, message.data)
-                    if messages[-1].stored_ns >= began_ns:
-                        self.is_ready.set()
                     await asyncio.sleep(0)
-            except (ConnectError, NatsError) as reason:
+            except (TapehouseError, NatsError) as reason:
                 _log.warning("live stream interrupted", kind=self._kind, reason=str(reason) or repr(reason))
                 await self._bus.until_connected()
                 await asyncio.sleep(_RETRY_S)
             finally:
                 if consumer is not None:
                     await consumer.stop()
+
+    async def _start(self) -> tuple[int, int]:
+        """The first message that is not written to the store yet, and the last one of the kind."""
+        last = await last_seq(self._bus)
+        state = await self._bus.shared_state()
+        shards = await sharding.read(state)
+        unwritten = [last]
+        for shard in shards.numbers:
+            progress = await read_progress(self._bus, state, shard, shards.created_ns)
+            if not progress.is_written:
+                unwritten.append(progress.floor.seq)
+        return min(unwritten) + 1, await last_seq_of(self._bus, f"ticks.{self._kind}.>")
 
     def recent(self, venue: str, symbol: str) -> list[Row]:
         """The rows of a symbol in memory, in the order in which they were stored."""
@@ -93,22 +101,15 @@ class TickSource:
             for row in _rows(batch, symbol, self._kind)
         ]
 
-    def _config(self, name: str, last_seq: int, began_ns: int) -> ConsumerConfig:
-        start = (
-            {"deliver_policy": DeliverPolicy.BY_START_SEQUENCE, "opt_start_seq": last_seq + 1}
-            if last_seq
-            else {
-                "deliver_policy": DeliverPolicy.BY_START_TIME,
-                "opt_start_time": iso(began_ns - _BACK_S * SECOND),
-            }
-        )
+    def _config(self, name: str, start_seq: int) -> ConsumerConfig:
         return ConsumerConfig(
             name=name,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start_seq,
             ack_policy=AckPolicy.NONE,
             filter_subjects=[f"ticks.{self._kind}.>"],
             inactive_threshold=_INACTIVE_S,
             mem_storage=True,
-            **start,
         )
 
     def _received(self, stored_ns: int, data: bytes) -> None:
@@ -119,7 +120,7 @@ class TickSource:
         self._recent.append((stored_ns, len(data), batch))
         self._bytes += len(data)
         while self._recent and (
-            self._bytes > _MOST_BYTES or self._recent[0][0] < stored_ns - _BACK_S * SECOND
+            self._bytes > _MOST_BYTES or self._recent[0][0] < stored_ns - _RECENT_S * SECOND
         ):
             self._bytes -= self._recent.popleft()[1]
         if self._kind == "gaps":

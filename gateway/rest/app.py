@@ -12,7 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.rest import live, lookups
+from gateway.rest import live, lookups, system
 from gateway.rest.backend import Backend, BackendDependency
 from gateway.rest.callers import Callers
 from gateway.rest.documentation import documentation_router
@@ -31,6 +31,7 @@ from gateway.rest.problems import (
 from gateway.rest.query_string import describe
 from gateway.rest.response_models import ProblemDocument, responses
 from gateway.rest.rows import rows_router
+from gateway.rest.udf.routes import udf_router
 from tapehouse.errors import TapehouseError
 
 _TITLE = "Tapehouse"
@@ -61,7 +62,15 @@ def application(backend: Backend, hosts: Collection[str] = (), page: Path = BUIL
     app.state.backend = backend
     # Routes are matched in order: /v1/latest, the most frequent, is first. None is in an included router, which costs
     # each request a second match.
-    for router in (live.latest_router(backend), rows_router(backend), live.router, lookups.router, _health):
+    for router in (
+        live.latest_router(backend),
+        rows_router(backend),
+        live.router,
+        lookups.router,
+        system.router,
+        udf_router(backend),
+        _health,
+    ):
         app.router.routes.extend(router.routes)
 
     def openapi() -> dict[str, Any]:

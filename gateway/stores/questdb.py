@@ -70,6 +70,11 @@ class QuestDBStore:
         """Raise ConnectError unless QuestDB answers."""
         self._fetch("SELECT 1")
 
+    def wait_visible(self, kind: Kind) -> None:
+        """Wait until all rows of a kind that are committed can be read. Raises ConnectError, TapehouseError."""
+        with self._reader() as reader:
+            reader.wait_applied(kind.name)
+
     def day_sizes(self, kind: Kind) -> Mapping[int, DaySize]:
         """The size of each stored day, from the table's partitions."""
         with self._reader() as reader:

@@ -80,6 +80,8 @@ class SimulatorFeed:
                 behind = simulator.due(position, now_ns()) > position + _STEP_POSITIONS // 10
                 # At full speed the loop still yields, so that acknowledgements are received.
                 await asyncio.sleep(0 if behind else max(0.0, began + _STEP_S - loop.time()))
+                if not behind:
+                    await publisher.until_few_pending()
 
     def _timeline(self) -> Timeline:
         config = self._settings.simulator

@@ -80,8 +80,8 @@ class Continuity:
             sequence.mark_disconnected(reason)
 
     def gaps(self) -> Iterator[tuple[str, str, Gap]]:
-        """(kind, symbol, gap) for every known gap."""
-        for (kind, symbol), sequence in self._sequences.items():
+        """(kind, symbol, gap) for every known gap; rows may be filtered in between."""
+        for (kind, symbol), sequence in list(self._sequences.items()):
             for gap in list(sequence.gaps):
                 yield kind, symbol, gap
 

@@ -1,8 +1,9 @@
 """The feed of a live venue: connections, each row published once, gaps recorded and healed where possible.
 
-The checkpoint holds the last id let through of each (kind, symbol) and the open gaps before it. It moves after the
-broker's acknowledgements and after the rows in `gaps`; what a killed run published after it is read back from
-the stream.
+The checkpoint holds the last id let through of each (kind, symbol), the open gaps before it, and whether the
+connection was lost since. It moves after the broker's acknowledgements and after the rows in `gaps`; what a killed run
+published after it is read back from the stream. Nothing in the stream tells of a lost connection: the checkpoint does,
+before the rows after it are published.
 """
 
 from __future__ import annotations
@@ -109,6 +110,8 @@ class _FeedRun:
         rest = RestClient(resources.session, context.rest_url, context.overrides.pace)
         self._healing = Healing(context, rest, self._pipeline, self._parser)
         self._queue = MessageQueue(_QUEUE_MESSAGES)
+        self._saving = asyncio.Lock()
+        """Held from a checkpoint's capture until it is saved, so that none replaces a later one."""
         self._disconnections: deque[tuple[int, Sequence[VenueStream], str]] = deque()
         """(messages received before it, the streams, the reason)."""
         self.connections = [
@@ -142,22 +145,30 @@ class _FeedRun:
         """Messages received before the disconnection may still be queued: it takes effect after them."""
         self._disconnections.append((self._queue.received, streams, reason))
 
-    def _apply_disconnections(self) -> int:
-        """Apply the disconnections that are next; returns how many messages come before another."""
+    async def _apply_disconnections(self) -> int:
+        """Apply and save the disconnections that are next; returns how many messages come before another."""
+        due = []
         while self._disconnections and self._disconnections[0][0] <= self._queue.taken:
-            _, streams, reason = self._disconnections.popleft()
-            for stream in streams:
-                self._continuity.mark_disconnected(stream.kind, stream.symbol, reason)
+            due.append(self._disconnections.popleft())
+        if due:
+            # What the parser still has was received before.
+            await self._pipeline.accept(self._parser.finish())
+            for _, streams, reason in due:
+                for stream in streams:
+                    self._continuity.mark_disconnected(stream.kind, stream.symbol, reason)
+            await self._save_checkpoint(record_gaps=True)
         return self._disconnections[0][0] - self._queue.taken if self._disconnections else _MESSAGES_MAX
 
     async def _consume(self) -> None:
-        """From the queue to the stream, 10 ms of messages at a time."""
+        """From the queue to the stream: 10 ms of messages at a time, or more while acknowledgements wait."""
         pending_since: float | None = None
         while True:
             if await self._queue.wait_for_message(_PENDING_S):
                 if len(self._queue) < _MESSAGES_ENOUGH:
                     await asyncio.sleep(_GATHER_S)
-                messages = self._queue.take(min(_MESSAGES_MAX, self._apply_disconnections()))
+                if len(self._queue) < _MESSAGES_MAX:
+                    await self._publisher.until_few_pending()
+                messages = self._queue.take(min(_MESSAGES_MAX, await self._apply_disconnections()))
                 await self._pipeline.accept(self._parser.feed(messages, self._context.message_place))
             now = time.monotonic()
             pending_since = (pending_since or now) if self._parser.has_pending else None
@@ -180,12 +191,18 @@ class _FeedRun:
             await asyncio.sleep(_REPORT_EVERY_S)
 
     async def _save(self) -> None:
-        """Move the checkpoint now and then, never past a gap that is not in `gaps`."""
+        """Move the checkpoint now and then."""
         while True:
             await asyncio.sleep(_SAVE_EVERY_S)
+            await self._save_checkpoint(record_gaps=False)
+
+    async def _save_checkpoint(self, *, record_gaps: bool) -> None:
+        """Move the checkpoint, never past a gap that is not in `gaps`: record those first, or leave it as it is."""
+        async with self._saving:
             async with self._pipeline.lock:
-                pending = (
-                    None if self._healing.has_unrecorded_gaps else self._checkpoint.capture(self._continuity)
-                )
-            if pending is not None:
-                await self._checkpoint.save(pending)
+                if record_gaps:
+                    await self._healing.record_gaps()
+                if self._healing.has_unrecorded_gaps:
+                    return
+                pending = self._checkpoint.capture(self._continuity)
+            await self._checkpoint.save(pending)

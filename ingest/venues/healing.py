@@ -62,6 +62,12 @@ class Healing:
         """Some gap is not in `gaps` yet."""
         return any(not gap.recorded and gap.missing_ranges for _, _, gap in self._continuity.gaps())
 
+    async def record_gaps(self) -> None:
+        """Record the gaps that are not in `gaps` yet, without the grace time."""
+        for kind, symbol, gap in self._continuity.gaps():
+            if gap.missing_ranges and not gap.recorded:
+                await self._record(kind, symbol, gap)
+
     def catch_up(self, streams: Sequence[VenueStream]) -> None:
         """Request the trades missed while these streams were disconnected."""
         for stream in streams:
@@ -72,10 +78,10 @@ class Healing:
     async def run(self) -> None:
         """Heal until cancelled. Gaps are recorded in time however long the venue takes to answer."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._record_gaps())
+            tasks.create_task(self._keep_gaps_recorded())
             tasks.create_task(self._request_missing())
 
-    async def _record_gaps(self) -> None:
+    async def _keep_gaps_recorded(self) -> None:
         """Keep `gaps` up to date: open gaps after the grace time, and closed ones."""
         while True:
             now = now_ns()

@@ -121,7 +121,7 @@ class LinkedSequence:
         if self.last is None and len(seq):
             self.last = int(before[0])
         if len(seq) and self._all_follow(before, seq):
-            self.last, self.ts = int(seq[-1]), int(ts[-1])
+            self.last, self.ts, self._next_reason = int(seq[-1]), int(ts[-1]), "skipped"
             return ~regressed, regressed
         new = np.zeros(len(seq), np.bool_)
         for row, item in enumerate(zip(before.tolist(), seq.tolist(), ts.tolist(), strict=True)):
@@ -153,11 +153,17 @@ class LinkedSequence:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs, of JSON's types."""
-        return {"last": self.last, "ts": self.ts, "holes": [gap.state() for gap in self.gaps]}
+        return {
+            "last": self.last,
+            "ts": self.ts,
+            "holes": [gap.state() for gap in self.gaps],
+            "next_reason": self._next_reason,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from where `state` was taken."""
         self.last, self.ts = state["last"], state["ts"]
+        self._next_reason = state.get("next_reason", "skipped")
         self.gaps = [Gap.from_state(gap) for gap in state["holes"]]
 
 

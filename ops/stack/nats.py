@@ -122,11 +122,12 @@ GRANTS: dict[str, Grant] = {
             "bars.features",
             "health.gateway.>",
             *_reads("KV_state"),
+            *_reads("TICKS"),
             "$JS.API.CONSUMER.CREATE.TICKS",
             "$JS.API.CONSUMER.CREATE.TICKS.>",
             "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
         ),
-        subscribe=("frames.>", "features.>", "$KV.state.mark.>"),
+        subscribe=("frames.>", "features.>", "health.>", "$KV.state.mark.>"),
     ),
     "accounts": Grant(
         publish=(

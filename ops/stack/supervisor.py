@@ -21,7 +21,8 @@ ANSWER_S = 5.0
 ASK_AGAIN_S = 0.1
 STARTED_S = 10.0
 FAILED_STARTS = 3
-"""Consecutive starts without becoming ready, after which a part is given up."""
+"""Consecutive starts without becoming ready, after which a part is given up. One that was ready before, and whose
+port another process has, waits for the port instead."""
 CRASHES = 20
 """Consecutive exits, each within STEADY_S of becoming ready, after which a part is given up."""
 STEADY_S = 30.0
@@ -133,7 +134,9 @@ class Supervisor:
                 taken = self._taken_port()
                 why = taken or str(reason)
                 self._set(State.RESTARTING, why)
-                if not await self._until_ready_are(self.part.needs):
+                if taken and self._was_ready:
+                    await self._until_ports_are_free()
+                elif not await self._until_ready_are(self.part.needs):
                     failed += 1
                 if failed == FAILED_STARTS and taken:
                     raise StackError(f"{self.part.name}: {taken}", remedy=_TAKEN) from None
@@ -245,6 +248,21 @@ class Supervisor:
         self._process = None
         self._changed()
         return graceful
+
+    @property
+    def _was_ready(self) -> bool:
+        return self._first is not None and self._first.done()
+
+    async def _until_ports_are_free(self) -> None:
+        """Wait for the ports of a part that was ready before: other parts know it by them."""
+        told, delay = "", 0.25
+        while taken := self._taken_port():
+            if taken != told:
+                self._log.warning("waiting for a port", reason=taken)
+                self._set(State.RESTARTING, taken)
+            told = taken
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, LONGEST_DELAY_S)
 
     def _taken_port(self) -> str:
         """Which port of the part another process has, and which process; call it while the part does not run."""

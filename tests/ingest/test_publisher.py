@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -71,6 +72,25 @@ async def test_a_settled_ticket_and_all_before_it_are_stored(bus: Bus, admin: Bu
                 await publisher.wait_acknowledged(ticket)
                 assert publisher.first_pending == ticket + 1
                 assert (await admin.js.stream_info(TICKS)).state.messages == ticket + 1
+
+
+async def test_who_waits_for_few_pending_messages_waits_while_the_broker_does_not_acknowledge(
+    broker: Broker, bus: Bus
+) -> None:
+    assert broker.process is not None
+    async with asyncio.timeout(DEADLINE_S), Publisher(bus) as publisher:
+        await publisher.until_few_pending()
+        broker.process.send_signal(signal.SIGSTOP)
+        for number in range(4):
+            await publisher.publish(_SUBJECT, b"%d" % number)
+        await publisher.until_few_pending()
+        await publisher.publish(_SUBJECT, b"4")
+        waiting = asyncio.create_task(publisher.until_few_pending())
+        done, _ = await asyncio.wait({waiting}, timeout=0.1)
+        assert not done
+        broker.process.send_signal(signal.SIGCONT)
+        await waiting
+        await publisher.drain()
 
 
 async def test_the_same_content_is_stored_once(bus: Bus, admin: Bus) -> None:

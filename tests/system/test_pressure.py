@@ -136,7 +136,9 @@ def test_questdb_stopped_and_the_stream_full(pressed: Up) -> None:
             )
 
         pressed.until(told, "feed and writer to say why they wait", 60)
-        pressed.until(lambda: "heard waiting the stream is full" in pressed.log.read_text(), "the board", 60)
+        pressed.until(
+            lambda: "last report was waiting the stream is full" in pressed.log.read_text(), "the board", 60
+        )
     finally:
         os.kill(questdb, signal.SIGCONT)
     _assert_well(pressed, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -133,6 +134,25 @@ async def test_streams_are_spread_over_connections_within_the_venues_limit(setti
     async with live(settings, at_venue, symbols, venue) as at, at.feeding() as feed:
         await at.until(lambda: all_there(at, symbols), "the last update of each symbol")
         assert feed.connections == 3
+
+
+async def test_rows_that_come_while_the_broker_does_not_acknowledge_are_sent_together(
+    settings: Settings, broker: Broker
+) -> None:
+    assert broker.process is not None
+    rows = [update(number) for number in range(6_000)]
+    at_venue = market(binance.USDM, binance.USDM.encode([depth(rows)]), speed=1_500)
+    async with live(settings, at_venue, ["BTCUSDT"]) as at, at.feeding():
+        await at.until(lambda: at.seen("depth", {("BTCUSDT", update(9)["seq"])}), "the first updates")
+        before = len(await at.batches())
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            await at.until(at.market.done.is_set, "the end of the recording")
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
+        await at.until(lambda: at.seen("depth", {("BTCUSDT", rows[-1]["seq"])}), "the last update")
+        # Else as many as the publisher sends without an acknowledgement.
+        assert len(await at.batches()) - before < 32
 
 
 async def all_there(at: Live, symbols: list[str]) -> bool:

@@ -170,3 +170,20 @@ def test_a_disconnection_is_known_after_a_restore() -> None:
     # And once only.
     after.filter_new(np.array([15]), np.array([150]), 0)
     assert len(after.gaps) == 1
+
+
+def test_why_ids_may_be_missing_is_known_after_a_restore_and_only_until_the_next_row() -> None:
+    sequence, after = LinkedSequence(countable=True), LinkedSequence(countable=True)
+    filter_new(sequence, [1, 2])
+    sequence.mark_disconnected("disconnected")
+    after.restore(json.loads(json.dumps(sequence.state())))
+    filter_new(after, [9])
+    filter_new(after, [12])
+    after.mark_disconnected("disconnected")
+    filter_new(after, [13])
+    filter_new(after, [20])
+    assert [(gap.first, gap.reason) for gap in after.gaps] == [
+        (3, "disconnected"),
+        (10, "skipped"),
+        (14, "skipped"),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -10,14 +11,17 @@ import numpy as np
 import pytest
 
 from ingest.numbering import BY_TIME
+from ingest.publisher import Publisher
 from ingest.replay.emulator import VenueEmulator
 from ingest.replay.formatting import batch_rows
 from ingest.replay.registry import EMULATORS
+from ingest.venues import feed
 from ingest.venues.registry import VENUES
 from tapehouse.batch import Batch, Strings
 from tapehouse.clock import MILLISECOND, SECOND, parse_ns
 from tapehouse.model import QUOTES, TRADES
 from tapehouse.settings import Feed, Settings
+from tapehouse.stream.wire import unpack
 from tests.broker import Broker
 from tests.ingest.venues.live import Live, live, market
 
@@ -31,8 +35,8 @@ pytestmark = pytest.mark.parametrize("emulator", EMULATORS.values(), ids=EMULATO
 
 @pytest.fixture
 def settings(broker: Broker) -> Settings:
-    feed = Feed(gap_grace_s=0.2, overlap_s=0.3, silence_s=1)
-    return broker.settings.model_copy(update={"feed": feed})
+    quick = Feed(gap_grace_s=0.2, overlap_s=0.3, silence_s=1)
+    return broker.settings.model_copy(update={"feed": quick})
 
 
 def symbols_of(emulator: VenueEmulator) -> tuple[str, ...]:
@@ -199,6 +203,42 @@ async def test_a_feed_that_is_killed_goes_on_without_a_loss_or_a_double(
         rows = await at.rows()
         assert_same_trades(rows, emulator)
         assert_quotes_once(rows, emulator)
+
+
+async def test_a_feed_that_is_killed_at_the_first_row_after_a_lost_connection_keeps_the_gap_before_it(
+    settings: Settings, emulator: VenueEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = quotes(emulator)
+    at_venue = market(emulator, emulator.encode([sent]), {"cut": 1}, seed=9, speed=5)
+    stored = asyncio.Event()
+    publish = Publisher.publish
+
+    async def publish_up_to_the_cut(
+        publisher: Publisher, subject: str, payload: bytes, place: str = ""
+    ) -> int:
+        """Stops the feed when a quote sent after the cut is stored."""
+        ticket = await publish(publisher, subject, payload, place)
+        batch = unpack(payload)
+        cuts = at_venue.faults.injected
+        if batch.kind is QUOTES and cuts and batch.array("bid").max() > sent.array("bid")[cuts[0].number]:
+            await publisher.wait_acknowledged(ticket)
+            stored.set()
+            await asyncio.Event().wait()
+        return ticket
+
+    async with live(settings, at_venue, symbols_of(emulator)) as at:
+        monkeypatch.setattr(Publisher, "publish", publish_up_to_the_cut)
+        monkeypatch.setattr(feed, "_SAVE_EVERY_S", 3600)
+        async with at.feeding():
+            await at.until(stored.is_set, "a quote after the cut in the stream")
+        monkeypatch.undo()
+        assert not (await at.rows())["gaps"]
+        async with at.feeding():
+            await at.until(at.market.done.is_set, "the end of the recording")
+            await at.until(lambda: quotes_there_or_in_gaps(at, to_the_end=False), "all quotes, or their gaps")
+        rows = await at.rows()
+        assert_quotes_once(rows, emulator)
+        assert "disconnected" in {gap["reason"] for gap in rows["gaps"]}
 
 
 async def more_than(at: Live, count: int) -> bool:

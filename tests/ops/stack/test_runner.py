@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from ops.stack import runner, supervisor, view
+from ops.stack import listeners, runner, supervisor, view
 from ops.stack.home import Home
 from ops.stack.part import PartView, State
 from ops.stack.runner import Stack
@@ -165,6 +165,35 @@ async def test_a_part_whose_port_is_taken_is_given_up_with_the_port_and_its_hold
     assert given_up.value.message.startswith(f"a: port {port} is taken by pid {os.getpid()} (")
     assert "\n" not in given_up.value.message
     assert "another port is chosen" in given_up.value.remedy
+
+
+async def test_a_part_whose_port_is_taken_while_it_restarts_names_the_holder_and_waits_for_the_port(
+    home: Home, make_part: Any, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "LONGEST_DELAY_S", 0.01)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    asked = 0
+
+    def is_free(port: int) -> bool:
+        nonlocal asked
+        asked += 1
+        return listeners.is_free(port)
+
+    monkeypatch.setattr(supervisor, "is_free", is_free)
+    async with Stack(home) as stack:
+        stack.add(make_part("a", ports=(port,)))
+        await stack.start("a")
+        with socket.create_server(("127.0.0.1", port)):
+            os.kill(_seen(home, "a").pid or 0, signal.SIGKILL)
+            expected = f"port {port} is taken by pid {os.getpid()} ("
+            await until(lambda: _seen(home, "a").detail.startswith(expected), "the port and its holder")
+            before = asked
+            await until(lambda: asked > before + 2 * supervisor.FAILED_STARTS, "many looks at the port")
+            seen = _seen(home, "a")
+            assert (seen.state, seen.restarts, seen.pid) == (State.RESTARTING, 1, None)
+            assert "\n" not in seen.detail
+        await until(lambda: _seen(home, "a").state is State.READY, "the part to be ready again")
 
 
 async def test_the_state_is_written_as_soon_as_the_disk_has_room_again(
