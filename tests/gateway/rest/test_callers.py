@@ -126,7 +126,7 @@ def test_half_a_request_is_cut_in_time(client: Client) -> None:
     halves = [b"", b"\r\n", b"G", _LINE, _LINE + _HOST + b"A: b"]
     # Answered before their second half.
     after = {
-        b"404": b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Length: 9\r\n\r\nabc",
+        b"405": b"POST / HTTP/1.1\r\n" + _HOST + b"Content-Length: 9\r\n\r\nabc",
         b"200": _LINE + _HOST + b"\r\n" + _LINE,
     }
     connections = [_opened(client, sent) for sent in (*halves, *after.values())]
