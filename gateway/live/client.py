@@ -178,7 +178,12 @@ class LiveClient:
         self.send(Message([UNSUBSCRIBED, number], lambda: named))
 
     def _send_error(self, reason: TapehouseError, number: int | None) -> None:
-        document = to_problem(reason).document
-        title, detail, remedy = (document.get(name, "") for name in ("title", "detail", "remedy"))
-        named = {"type": "error", "id": number, "title": title, "detail": detail, "remedy": remedy}
-        self.send(Message([ERROR, number, title, detail, remedy], lambda: named))
+        problem = to_problem(reason)
+        said = {
+            "id": number,
+            "title": problem.type.title,
+            "detail": problem.detail,
+            "remedy": problem.remedy,
+            "problem": problem.type.name,
+        }
+        self.send(Message([ERROR, *said.values()], lambda: {"type": "error", **said}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -62,6 +63,8 @@ class Hub:
         self._sources: dict[str, tuple[TickSource, asyncio.Task[None]]] = {}
         self._received: asyncio.Queue[ReceivedFrame] = asyncio.Queue(_PENDING_FRAMES)
         self._sent = 0
+        self._awaited: Counter[SeriesKey | str] = Counter()
+        """How many clients wait for a series, or the source of a kind: it is not dropped meanwhile."""
         self.lag_ms: float | None = None
         """From published to here, of the newest frame."""
         self.clients: set[LiveClient] = set()
@@ -90,9 +93,10 @@ class Hub:
             kind = "quotes" if request.channel == "quotes" else "trades"
             venue = await self._history.venue_of(kind, request.symbol)
         if request.channel == "bars":
-            series = await self._loaded_series((venue, request.symbol, request.interval))
             key = (venue, request.symbol, request.interval, request.full)
-            return self._known(("bars", *key), lambda number: self._bars_topic(number, key, series))
+            with self._waiting_for(key[:3]):
+                series = await self._loaded_series(key[:3])
+                return self._known(("bars", *key), lambda number: self._bars_topic(number, key, series))
         if request.channel == "rankings":
             ranked = (request.window, request.measure, request.limit)
             return self._known(
@@ -104,7 +108,18 @@ class Hub:
                 ("latest", venue, request.symbol),
                 lambda number: self._latest_topic(number, venue, request.symbol),
             )
-        return await self._tick_topic(request.channel, venue, request.symbol)
+        with self._waiting_for(request.channel):
+            return await self._tick_topic(request.channel, venue, request.symbol)
+
+    @contextlib.contextmanager
+    def _waiting_for(self, key: SeriesKey | str) -> Iterator[None]:
+        self._awaited[key] += 1
+        try:
+            yield
+        finally:
+            self._awaited[key] -= 1
+            if not self._awaited[key]:
+                del self._awaited[key]
 
     async def _tick_topic(self, channel: str, venue: str, symbol: str) -> Topic:
         source = await self._ready_source(channel)
@@ -200,7 +215,7 @@ class Hub:
         for place, start, end in frame.revised:
             for key, series in list(self._series.items()):
                 if key[:2] == frame.keys[place]:
-                    series.revised_at = self.n
+                    series.note_revised(start, end, self.n)
                     await self._publish_revised(key, start, end)
 
     async def _publish_revised(self, key: SeriesKey, start_ns: int, end_ns: int) -> None:
@@ -266,8 +281,9 @@ class Hub:
                 topic.publish_changes(changes, self.n)
             if not is_first:
                 # Frames are missing: they may have announced changes of older bars.
-                series.revised_at = self.n
-                await self._publish_revised(key, 0, min(series.first, MAX_TS) - 1)
+                end = min(series.first, MAX_TS) - 1
+                series.note_revised(0, end, self.n)
+                await self._publish_revised(key, 0, end)
         waiting = self._waiting_frames.pop(key, [])
         self._loading.pop(key, None)
         for frame in waiting:
@@ -332,16 +348,17 @@ class Hub:
             for key, topic in list(self._topics.items()):
                 if topic.idle_since is not None and loop.time() - topic.idle_since > _KEPT_S:
                     self._drop(key)
-            for key in [
-                key for key in self._series if not self._bars_topics(key) and key not in self._loading
-            ]:
-                self._drop_series(key)
+            for series in [series for series in self._series if not self._is_used(series)]:
+                self._drop_series(series)
             for kind in [kind for kind in self._sources if not self._has_topics(kind)]:
                 _, task = self._sources.pop(kind)
                 task.cancel()
 
+    def _is_used(self, key: SeriesKey) -> bool:
+        return bool(self._bars_topics(key)) or key in self._loading or key in self._awaited
+
     def _has_topics(self, kind: str) -> bool:
-        return any(key[0] == kind for key in self._topics)
+        return kind in self._awaited or any(key[0] == kind for key in self._topics)
 
     def _drop(self, key: tuple[Any, ...]) -> None:
         del self._topics[key]

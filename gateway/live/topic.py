@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from gateway.live.message import Message
 from gateway.live.requests import Subscribe
-from tapehouse.stream.live_messages import SUBSCRIBED
+from tapehouse.stream.live_messages import SUBSCRIBED, decimals_of
+
+_USUAL_DECIMALS = 4
+"""Where no price is known yet."""
 
 
 class Client(Protocol):
@@ -58,12 +61,21 @@ class Topic:
         self.n = n
         self.known_after = n
         """Changes after this version can be had again."""
+        self._decimals: int | None = None
         self.subscriptions: dict[Client, Subscription] = {}
         self.idle_since: float | None = None
         """Since when nobody has followed the topic, loop time; None while someone does."""
 
-    decimals = 0
-    """Of prices that are sent as integers."""
+    @property
+    def decimals(self) -> int:
+        """Of prices and sizes that are sent as integers; the same from the first subscription on."""
+        return self._decimals or 0
+
+    def settle_decimals(self, values: Iterable[float | None]) -> None:
+        """Choose `decimals` by some prices and sizes, the first time."""
+        if self._decimals is None:
+            known = [decimals_of(value) for value in values if value is not None and value == value]
+            self._decimals = max(known, default=_USUAL_DECIMALS)
 
     @property
     def title(self) -> dict[str, Any]:
@@ -104,6 +116,7 @@ class Topic:
             rows = self.changes(request.after[1])
         else:
             rows = self.snapshot(request, history)
+        self.settle_decimals([])
         items = [
             SUBSCRIBED,
             request.id,
@@ -113,6 +126,7 @@ class Topic:
             resumed,
             self.decimals,
             rows,
+            self.title.get("venue"),
         ]
         client.send(Message(items, lambda: self._subscribed(request, resumed, rows)))
         subscription = self.subscriptions[client] = Subscription(client, request.id, self)
@@ -125,8 +139,11 @@ class Topic:
         if not self.subscriptions:
             self.idle_since = now
 
-    def publish(self, message: Message, before: Position) -> None:
+    def publish(self, make: Callable[[], Message], before: Position) -> None:
         """Send a message to all who follow the topic; `before` is the position before it."""
+        if not self.subscriptions:
+            return
+        message = make()
         for client, subscription in self.subscriptions.items():
             if client.is_slow:
                 if subscription.missed_after is None:

@@ -12,6 +12,7 @@ from tapehouse.client import display
 from tapehouse.client.asof import asof
 from tapehouse.client.display import Plan
 from tapehouse.client.download import RowDownload
+from tapehouse.client.live import Live
 from tapehouse.client.parameters import Names, as_names, span_parameters
 from tapehouse.client.transport import Parameters, Transport
 from tapehouse.clock import iso, now_ns
@@ -51,6 +52,8 @@ class Database:
         self._transport = transport
         self._venue = venue
         self._segments: list[dict[str, Any]] = []
+        self.live = Live(transport, venue)
+        """Rows as they come."""
 
     def __enter__(self) -> Self:
         return self

@@ -113,11 +113,11 @@ class Transport:
                 response = self._request(target, accept)
             except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ProtocolError) as reason:
                 if pause is None:
-                    raise self._no_answer(reason) from reason
+                    raise self.no_answer(reason) from reason
                 time.sleep(pause)
                 continue
             except urllib3.exceptions.HTTPError as reason:
-                raise self._no_answer(reason) from reason
+                raise self.no_answer(reason) from reason
             if response.status == 200:
                 self._has_answered = True
                 return StreamedResponse(response)
@@ -173,7 +173,8 @@ class Transport:
     def __reduce__(self) -> tuple[type[Transport], tuple[str, str]]:
         return Transport, (self.url, self._start)
 
-    def _no_answer(self, reason: Exception) -> ConnectError:
+    def no_answer(self, reason: Exception) -> ConnectError:
+        """The error of a gateway that does not answer."""
         return ConnectError(
             f"gateway: {self.url} does not answer: {reason_in_words(reason)}",
             remedy=f"Start the platform with `{self._start}`, and see `tapehouse status`.",

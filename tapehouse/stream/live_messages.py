@@ -22,7 +22,7 @@ one venue has the symbol.
 The server sends msgpack arrays, each a binary message. Its first item is the type; the topic is the number that the
 server gave to a subscription's rows, the same for all sockets; n is the version of the topic, which rises.
 
-     0 SUBSCRIBED    [0, id, topic, epoch, n, resumed, decimals, rows]
+     0 SUBSCRIBED    [0, id, topic, epoch, n, resumed, decimals, rows, venue]
      1 BARS          [1, topic, n, [bar, ...]]
      2 TRADES        [2, topic, n, base_ts, base_seq, [[ts - base_ts, seq - base_seq, price, size, side, flags], ...]]
      3 QUOTES        [3, topic, n, ts, seq, bid, bid_size, ask, ask_size]
@@ -31,7 +31,8 @@ server gave to a subscription's rows, the same for all sockets; n is the version
      6 GAPS          [6, topic, n, [[kind, venue, symbol, ts, ts_end, seq, seq_last, missing, closed, reason], ...]]
      7 REVISED       [7, topic, start, end]          stored bars older than those of the snapshot changed in this span
      8 SKIPPED       [8, topic, seq_from, seq_to, count]    trades that were not sent: query them
-     9 ERROR         [9, id, title, detail, remedy]  id is nil where the fault is no subscription's
+     9 ERROR         [9, id, title, detail, remedy, problem]     id is nil where the fault is no subscription's;
+                     problem: the last part of the problem's type, as in answers of the REST interface
     10 HEARTBEAT     [10, sent, lag]                 every 5 s; lag: ms that the newest frame took to here, or nil
     11 PONG          [11, sent]                      the value that came with the ping
     12 SLOW          [12, ms]                        the client was too slow for so long; next comes the newest state
@@ -40,13 +41,15 @@ server gave to a subscription's rows, the same for all sockets; n is the version
 Times are ns UTC, but in bars s UTC. The rows of SUBSCRIBED are those of the channel's messages: of bars, rankings and
 gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With
 `resumed` they are what changed after the version the client had; without it they replace all that the client has.
+Its venue is that of the symbol, nil for rankings and gaps.
 
-A price, or the size of a trade or quote, is sent as an integer, the number times 10^decimals, which saves bytes. Where
+A price, or the size of a trade or quote, is sent as an integer, the number times 10^decimals, which saves bytes; the
+decimals of a topic are those of SUBSCRIBED, and the same for all. An empty side of a book is nil, or NaN. Where
 that is not exact it is sent as the number itself, which then has a fraction, or else as text.
 
 A bar is [ts, mask, value, ...]: the values of the fields whose bit is set in mask, in the order of BAR_FIELDS. Other
-fields are as before. A bar that the client did not have has all fields of its channel. With mask 0 there is no such bar
-any more.
+fields are as before. A bar that is new, or was no more, has all fields of its channel; one that the client does not
+have with fewer is older than its snapshot. With mask 0 there is no such bar any more.
 
 With /v1/live?format=json each message is a JSON object as text, with names: {"type": "bars", "topic", "venue",
 "symbol", "interval", "n", "bars": [{"ts": "2024-03-01T00:00:00Z", "open", ...}]}; bars are always whole.
@@ -91,7 +94,8 @@ HEARTBEAT_S = 5.0
 CLOSE_CODES = {
     1000: "the client closed",
     1001: "the gateway stops",
-    1003: "expected a JSON object as text, was something else",
+    1003: "a request was not text",
+    1007: "a request was not UTF-8",
     1008: "too many subscriptions or requests",
     1009: "a request was longer than 64 KB",
     4001: "the client answered no ping",
