@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes .venv with everything that demo, test, lint and bench need; quick when nothing changed.
 # As root on Debian it installs missing system packages; elsewhere `tapehouse doctor` names them.
+# The page needs Node and npm; where they are missing or fail all else is made, and the page says so.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -50,4 +51,40 @@ if [ ! -f "$JAR" ]; then
     mkdir -p "$(dirname "$JAR")"
     mvn -q -B -Dstyle.color=never org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy \
         -Dartifact="$QUESTDB" -DoutputDirectory="$PWD/$(dirname "$JAR")"
+fi
+
+node20() { # Node 20.19, or 22.12 and newer, with npm
+    command -v npm >/dev/null && node -e '
+        const [major, minor] = process.versions.node.split(".").map(Number);
+        process.exit((major === 20 && minor >= 19) || (major === 22 && minor >= 12) || major > 22 ? 0 : 1);
+    ' 2>/dev/null
+}
+
+debian_has_node20() {
+    [ "$(apt-cache policy nodejs 2>/dev/null | sed -n 's/ *Candidate: \([0-9]*\).*/\1/p')" -ge 20 ] 2>/dev/null
+}
+
+page() { # what was made before is not made again
+    cd gateway/web
+    local installed=node_modules/.installed built=node_modules/.built lock all
+    lock=$(cat package.json package-lock.json | cksum)
+    all=$(find src public package.json package-lock.json index.html vite.config.ts -type f | LC_ALL=C sort | xargs cat | cksum)
+    if [ "$(cat "$installed" 2>/dev/null)" != "$lock" ]; then
+        echo "setup: installing what the page is made of"
+        npm ci --loglevel error >/dev/null && printf '%s' "$lock" >"$installed" || return
+    fi
+    if [ ! -f dist/index.html ] || [ "$(cat "$built" 2>/dev/null)" != "$all" ]; then
+        echo "setup: building the page"
+        npm run --silent build -- --logLevel warn && printf '%s' "$all" >"$built" || return
+    fi
+}
+
+if ! node20 && [ "$(id -u)" = 0 ] && debian_has_node20; then
+    echo "setup: installing nodejs npm"
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs npm >/dev/null || true
+fi
+if ! node20; then
+    echo "setup: the page was not built: expected Node 20.19 or 22.12 or newer, with npm; all else is made" >&2
+elif ! (page); then
+    echo "setup: the page was not built: npm failed; all else is made" >&2
 fi

@@ -26,6 +26,7 @@ NAMES = (
     "gateway_small",
     "gateway_large",
     "gateway_latest",
+    "fanout",
     "idle",
     "help",
 )

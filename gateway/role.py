@@ -20,6 +20,8 @@ from gateway.last_prices import LastPrices
 from gateway.live.connection import LiveConnection
 from gateway.live.history import History
 from gateway.live.hub import Hub
+from gateway.open_files import allow_many_files
+from gateway.part_reports import PartReports
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.callers import Callers
@@ -54,16 +56,18 @@ class Gateway:
         self._health = health
         self._limits = limits or Limits()
         self._prices = LastPrices(bus)
+        self._parts = PartReports(bus)
         self._readiness = {"coverage": "not read yet"}
 
     async def run(self) -> None:
         """Serve until cancelled. Raises StackError if the port is in use."""
         limit_heap_growth()
+        allow_many_files()
         with bound_socket(self._settings.gateway, self._limits.idle_s) as listener:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(QuerySurface, self._settings)
             readers = Readers(self._limits)
-            backend = Backend(surface, self._prices, readers, lambda: self._readiness)
+            backend = Backend(surface, self._prices, readers, self._parts, lambda: self._readiness)
             hosts = _configured_hosts(self._settings.gateway)
             app = application(backend, hosts)
             hub = Hub(self._bus, self._prices, History(surface, readers))
@@ -73,6 +77,7 @@ class Gateway:
                     asyncio.TaskGroup() as tasks,
                 ):
                     tasks.create_task(self._prices.run())
+                    tasks.create_task(self._parts.run())
                     tasks.create_task(self._refresh(surface, url))
                     tasks.create_task(self._track_recent_symbols(surface))
                     tasks.create_task(hub.run())

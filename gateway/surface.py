@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +20,7 @@ from gateway.stores.clickhouse import ClickHouseStore
 from gateway.stores.contract import Store
 from gateway.stores.questdb import QuestDBStore
 from tapehouse.clock import SECOND, iso, now_ns
-from tapehouse.errors import TapehouseError, UsageError
+from tapehouse.errors import ConnectError, TapehouseError, UsageError
 from tapehouse.model import TRADES
 from tapehouse.settings import Settings
 from tapehouse.stores.clickhouse import ClickHouseClient
@@ -75,6 +75,10 @@ class QuerySurface:
         """The one venue that has all of the symbols; see `gateway.answers.series.SeriesDirectory.venue_of`."""
         return self._series.venue_of(kind, symbols)
 
+    def names(self, kind: str, *, fresh: bool = False) -> Mapping[str, Collection[str]]:
+        """The symbols by venue; see `gateway.answers.series.SeriesDirectory.names`."""
+        return self._series.names(kind, fresh=fresh)
+
     def check_venue(self, venue: str) -> None:
         """Raise UnknownSeriesError if nothing of the venue is stored."""
         self._series.check_names(venue, ())
@@ -127,6 +131,19 @@ class QuerySurface:
         """As `read`, with all rows that writers had committed before."""
         self._hot.wait_visible(query.source_kind)
         return self.read(query)
+
+    def days(self) -> list[tuple[str, int, str, int]]:
+        """(kind, start of the day in ns, state, rows) of each stored day: see `Coverage.day_states`.
+
+        Raises ConnectError where the owners of the days are unknown.
+        """
+        coverage = self._registry.coverage
+        if coverage.unknown_reason:
+            raise ConnectError(
+                f"coverage: the owners of the days are unknown: {coverage.unknown_reason}",
+                remedy="Look at `tapehouse status`: ClickHouse and QuestDB must answer.",
+            )
+        return coverage.day_states()
 
     def catalog(self) -> pl.DataFrame:
         """The stored series; see `gateway.answers.catalog.Catalog.read`."""

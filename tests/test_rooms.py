@@ -73,6 +73,7 @@ _FOLDERS = {  # by folder of a room: the folders of the same room that it may im
     "gateway.stores": set(),
     "gateway.answers": {"gateway.stores"},
     "gateway.rest": {"gateway.answers"},
+    "gateway.live": {"gateway.rest"},
     "ops.stack": set(),
     "ops.export": set(),
     "ops.drill": {"ops.stack"},

@@ -77,6 +77,30 @@ class Coverage:
             spans.append((at, end))
         return spans
 
+    def day_states(self) -> list[tuple[str, int, str, int]]:
+        """(kind, start of the day in ns, state, rows) of each stored day, in order of kind and day.
+
+        The state is open, stale, proven, cold or damaged: see `/v1/days`.
+        """
+        found = []
+        for kind in sorted({*self.hot, *self.cold}):
+            hot, cold = self.hot.get(kind, {}), self.cold.get(kind, {})
+            for day in sorted({*hot, *cold}):
+                known = cold.get(day)
+                rows = hot[day].rows if known is None else known.rows
+                found.append((kind, day, self._state(kind, day), rows))
+        return found
+
+    def _state(self, kind: str, day_ns: int) -> str:
+        known = self.cold.get(kind, {}).get(day_ns)
+        if known is not None:
+            return "damaged" if known.fault else "cold"
+        if self.proven.get(kind, {}).get(day_ns):
+            return "proven"
+        # A day without any mark is older than the marks.
+        is_open = self.marks.get(kind, {}).get(day_ns) == ""
+        return "open" if is_open else "stale"
+
     def version(self, kind: str, start_ns: int, end_ns: int) -> str | None:
         """A digest that changes whenever rows of the span do; None if changes cannot be detected."""
         if self.unknown_reason or not self.has_marks or end_ns > self.read_ns // DAY * DAY:

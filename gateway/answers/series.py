@@ -136,6 +136,10 @@ class SeriesDirectory:
         """The one venue that has all of the symbols, first among those with rows of `kind`; raises as `Stored`'s."""
         return self._recent_names(kind, symbols).venue_of(symbols)
 
+    def names(self, kind: str, *, fresh: bool = False) -> Mapping[str, Collection[str]]:
+        """The symbols with rows of a kind by venue, as of a few seconds ago at most; of now if `fresh`."""
+        return (self._read(kind) if fresh else self._recent_names(kind)).of_kind
+
     def check(self, query: Query) -> None:
         """Raise UnknownSeriesError for a venue or symbol of a query that is not stored."""
         if query.kind == ACCOUNT_TRADES.name or not (query.venue or query.symbols):

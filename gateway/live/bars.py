@@ -20,7 +20,6 @@ from tapehouse.stream.live_messages import (
     PRICE_FIELDS,
     REVISED,
     SHORT_FIELDS,
-    decimals_of,
     scaled,
     unscaled,
 )
@@ -31,6 +30,7 @@ _IS_PRICE = tuple(name in PRICE_FIELDS for name in BAR_FIELDS)
 _TRADES, _FINAL = BAR_FIELDS.index("trades"), BAR_FIELDS.index("final")
 _MOST_BARS = 9_000
 """Bars in memory; more than a bar maker has in its rings."""
+_MOST_REVISED = 100
 _SAMPLED = 200
 """Bars whose prices say how many decimals there are."""
 
@@ -55,8 +55,8 @@ class BarSeries:
         self.known_after = n
         self.loaded: tuple[str, int, int] | None = None
         """The maker, epoch and number of the frame up to which the bars are those of a snapshot."""
-        self.revised_at = n
-        """The version at which bars older than these were last announced to have changed."""
+        self.revised: list[tuple[int, int, int]] = []
+        """Spans in which stored bars older than these changed: the version, start and end in ns, both inclusive."""
 
     def apply(self, found: Sequence[tuple[int, BarRow]], n: int) -> list[BarChange]:
         """Replace bars, with 0 trades remove them. Returns what changed, in order of time."""
@@ -76,11 +76,31 @@ class BarSeries:
         return sorted(changes, key=lambda change: change.ts)
 
     def replace(self, found: Sequence[tuple[int, BarRow]], n: int) -> list[BarChange]:
-        """Take all bars of a snapshot: of those it does not have, the ones since its first bar are removed."""
+        """Take all bars of a snapshot, and remove those that it lacks from its first bar on.
+
+        Nothing is known any more of older ones: they are dropped, and not among the changes.
+        """
         kept = {ts for ts, _ in found}
         first = min(kept, default=MAX_TS)
         gone = [(ts, _no_bar()) for ts in self.rows if ts >= first and ts not in kept]
+        for ts in [ts for ts in self.changed_at if ts < first]:
+            del self.changed_at[ts]
+            self.rows.pop(ts, None)
         return self.apply([*found, *gone], n)
+
+    def note_revised(self, start_ns: int, end_ns: int, n: int) -> None:
+        """Note that stored bars older than these changed in a span, both ends inclusive."""
+        self.revised.append((n, start_ns, end_ns))
+        if len(self.revised) > _MOST_REVISED:
+            (_, start, end), (later, other_start, other_end), *rest = self.revised
+            self.revised = [(later, min(start, other_start), max(end, other_end)), *rest]
+        # Who was away has to read them anew.
+        self.known_after = n
+
+    @property
+    def revised_at(self) -> int:
+        """The version at which older bars were last noted to have changed; 0 if never."""
+        return self.revised[-1][0] if self.revised else 0
 
     def newest(self, count: int) -> list[tuple[int, BarRow]]:
         """The newest bars, in order of time."""
@@ -95,16 +115,6 @@ class BarSeries:
     def first(self) -> int:
         """The start of the oldest bar, ns; MAX_TS without any."""
         return min(self.rows, default=MAX_TS)
-
-    def decimals(self) -> int:
-        """The decimals of the newest prices."""
-        prices = {
-            value
-            for _, row in self.newest(_SAMPLED)
-            for value, is_price in zip(row, _IS_PRICE, strict=True)
-            if is_price
-        }
-        return max(map(decimals_of, prices), default=2)
 
     def _drop_oldest(self) -> None:
         surplus = len(self.changed_at) - _MOST_BARS
@@ -155,11 +165,15 @@ class BarsTopic(Topic):
 
     @override
     def snapshot(self, request: Subscribe, history: tuple[int, list[tuple[int, BarRow]]]) -> Any:
-        if self.series.rows or history[1]:
-            self.use_decimals(self.series.decimals() if self.series.rows else _decimals(history[1]))
         newest = self.series.newest(request.last)
         first = newest[0][0] if newest else MAX_TS
         bars = [*((ts, row) for ts, row in history[1] if ts < first), *newest]
+        self.settle_decimals(
+            value
+            for _, row in bars[-_SAMPLED:]
+            for value, is_price in zip(row, _IS_PRICE, strict=True)
+            if is_price
+        )
         return self._encode([BarChange(ts, row, self._fields) for ts, row in bars[-request.last :]])
 
     @override
@@ -169,11 +183,12 @@ class BarsTopic(Topic):
 
     @override
     def catch_up(self, after: Position) -> Iterator[Message]:
+        for n, start, end in self.series.revised:
+            if n > after.n:
+                yield self._revised(start, end)
         found = self.series.changes(after.n)
         if found:
             yield self._message(found)
-        if self.series.revised_at > after.n:
-            yield self._revised_message(0, min(self.series.first, MAX_TS) - 1)
 
     def publish_changes(self, changes: Sequence[BarChange], n: int) -> None:
         """Tell all who follow the topic what changed; `n` is the new version."""
@@ -181,14 +196,13 @@ class BarsTopic(Topic):
         changes = [change for change in changes if change.row is None or change.mask & self._fields]
         if changes:
             before, self.n = Position(self.n), n
-            self.publish(self._message(changes), before)
+            self.publish(lambda: self._message(changes), before)
 
     def publish_revised(self, start_ns: int, end_ns: int, n: int) -> None:
         """Tell that stored bars older than those in memory changed; both times inclusive."""
         before, self.n = Position(self.n), n
-        # One that comes back gets a snapshot: the bars in memory do not say what it missed.
-        self.known_after = n
-        self.publish(self._revised_message(start_ns, end_ns), before)
+        self.known_after = max(self.known_after, self.series.known_after)
+        self.publish(lambda: self._revised(start_ns, end_ns), before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -202,22 +216,17 @@ class BarsTopic(Topic):
             found.append({"ts": iso(ts * SECOND), **dict(zip(names, plain, strict=True))})
         return found
 
-    def _revised_message(self, start_ns: int, end_ns: int) -> Message:
-        named = {
-            "type": "revised",
-            "topic": self.number,
-            **self.title,
-            "start": iso(start_ns),
-            "end": iso(end_ns),
-        }
-        return Message([REVISED, self.number, start_ns, end_ns], lambda: named)
-
     def _message(self, changes: Sequence[BarChange]) -> Message:
         def named() -> dict[str, Any]:
             of = {"type": "bars", "topic": self.number, **self.title, "n": self.n}
             return of | {"bars": [self._named_bar(change.ts, change.row or _no_bar()) for change in changes]}
 
         return Message([BARS, self.number, self.n, self._encode(changes)], named)
+
+    def _revised(self, start_ns: int, end_ns: int) -> Message:
+        named = {"type": "revised", "topic": self.number, **self.title}
+        named |= {"start": iso(start_ns), "end": iso(end_ns)}
+        return Message([REVISED, self.number, start_ns, end_ns], lambda: named)
 
     def _named_bar(self, ts: int, row: BarRow) -> dict[str, Any]:
         return {"ts": iso(ts), **dict(zip(self._names, row, strict=False))}
@@ -258,12 +267,6 @@ def _masked(row: BarRow | None, mask: int, decimals: int) -> list[Any]:
             if mask >> bit & 1
         ),
     ]
-
-
-def _decimals(bars: Sequence[tuple[int, BarRow]]) -> int:
-    series = BarSeries(0)
-    series.apply(bars, 0)
-    return series.decimals()
 
 
 def _no_bar() -> BarRow:

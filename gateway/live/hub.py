@@ -215,7 +215,7 @@ class Hub:
         for place, start, end in frame.revised:
             for key, series in list(self._series.items()):
                 if key[:2] == frame.keys[place]:
-                    series.revised_at = self.n
+                    series.note_revised(start, end, self.n)
                     await self._publish_revised(key, start, end)
 
     async def _publish_revised(self, key: SeriesKey, start_ns: int, end_ns: int) -> None:
@@ -281,8 +281,9 @@ class Hub:
                 topic.publish_changes(changes, self.n)
             if not is_first:
                 # Frames are missing: they may have announced changes of older bars.
-                series.revised_at = self.n
-                await self._publish_revised(key, 0, min(series.first, MAX_TS) - 1)
+                end = min(series.first, MAX_TS) - 1
+                series.note_revised(0, end, self.n)
+                await self._publish_revised(key, 0, end)
         waiting = self._waiting_frames.pop(key, [])
         self._loading.pop(key, None)
         for frame in waiting:

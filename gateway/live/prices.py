@@ -13,7 +13,7 @@ from gateway.live.requests import Subscribe
 from gateway.live.topic import Position, Topic
 from tapehouse.bars.rankings import MEASURES
 from tapehouse.clock import iso
-from tapehouse.stream.live_messages import LATEST, RANKINGS, decimals_of, scaled
+from tapehouse.stream.live_messages import LATEST, RANKINGS, scaled
 
 Ranking = list[tuple[str, str, float, float, float]]
 
@@ -65,7 +65,7 @@ class LatestTopic(Topic):
         """Publish a price that is not the one before."""
         if last != self._last:
             before, self.n, self._last = Position(self.n), n, last
-            self.publish(self._message(), before)
+            self.publish(self._message, before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -88,7 +88,7 @@ class LatestTopic(Topic):
         if self._last is None:
             return None
         seq, ts_event, _, price, size = self._last
-        self.use_decimals(max(decimals_of(price), decimals_of(size)))
+        self.settle_decimals((price, size))
         return [ts_event, seq, scaled(price, self.decimals), scaled(size, self.decimals)]
 
 
@@ -133,7 +133,7 @@ class RankingsTopic(Topic):
         rows = self._rank(*self._key)
         if rows != self._rows:
             before, self.n, self._rows = Position(self.n), n, rows
-            self.publish(self._message(), before)
+            self.publish(self._message, before)
 
     @override
     def named(self, rows: Any) -> Any:

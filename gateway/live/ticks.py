@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from gateway.live.message import Message
 from gateway.live.requests import Subscribe
-from gateway.live.topic import ANY_DECIMALS, Position, Topic
+from gateway.live.topic import Position, Topic
 from tapehouse.clock import iso
-from tapehouse.stream.live_messages import GAPS, QUOTES, SKIPPED, TRADES, decimals_of, scaled, unscaled
+from tapehouse.stream.live_messages import GAPS, QUOTES, SKIPPED, TRADES, scaled, unscaled
 
 Row = tuple[Any, ...]
 TRADE_FIELDS = ("ts_event", "seq", "price", "size", "side", "flags")
@@ -64,7 +64,7 @@ class TradesTopic(Topic):
     def snapshot(self, request: Subscribe, history: list[Row]) -> Any:
         rows = {row[:2]: row for row in history} | {key: row for key, (_, row) in self._rows.items()}
         newest = [rows[key] for key in sorted(rows)][max(len(rows) - request.last, 0) :]
-        self.use_decimals(_decimals(newest))
+        self.settle_decimals(value for row in newest for value in row[2:4])
         return self._encode(newest)
 
     @override
@@ -89,7 +89,7 @@ class TradesTopic(Topic):
         new = self._add(rows, n)
         if new:
             self.n = n
-            self.publish(self._message(new), before)
+            self.publish(lambda: self._message(new), before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -187,7 +187,7 @@ class QuotesTopic(Topic):
         newest = max(rows, key=lambda row: row[1])
         if self._row is None or newest[1] > self._row[1]:
             before, self.n, self._row = Position(self.n), n, newest
-            self.publish(self._message(), before)
+            self.publish(self._message, before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -206,8 +206,8 @@ class QuotesTopic(Topic):
     def _encode(self) -> Any:
         if self._row is None:
             return None
-        self.use_decimals(_decimals([self._row]))
         ts, seq, *values = self._row
+        self.settle_decimals(values)
         return [ts, seq, *_scaled(values, self.decimals)]
 
 
@@ -239,7 +239,7 @@ class GapsTopic(Topic):
             if len(self._rows) == _MOST_GAPS:
                 self.known_after = self._rows[0][0]
             self._rows.append((n, row))
-        self.publish(self._message(rows), before)
+        self.publish(lambda: self._message(rows), before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -260,16 +260,3 @@ def _scaled(values: Sequence[float | None], decimals: int) -> list[Any]:
 
 def _plain(values: Sequence[Any], decimals: int) -> list[float]:
     return [unscaled(value, decimals) for value in values]
-
-
-def _decimals(rows: Sequence[Row]) -> int:
-    """The decimals of prices and sizes, which follow the time and the seq."""
-    return max(
-        (
-            decimals_of(value)
-            for row in rows[-100:]
-            for value in row[2:]
-            if isinstance(value, float) and value == value
-        ),
-        default=ANY_DECIMALS,
-    )

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from gateway.live.message import Message
 from gateway.live.requests import Subscribe
-from tapehouse.stream.live_messages import SUBSCRIBED
+from tapehouse.stream.live_messages import SUBSCRIBED, decimals_of
 
-ANY_DECIMALS = 2
-"""Of a topic whose numbers are not known yet."""
+_USUAL_DECIMALS = 4
+"""Where no price is known yet."""
 
 
 class Client(Protocol):
@@ -61,13 +61,21 @@ class Topic:
         self.n = n
         self.known_after = n
         """Changes after this version can be had again."""
+        self._decimals: int | None = None
         self.subscriptions: dict[Client, Subscription] = {}
-        self._has_sent = False
         self.idle_since: float | None = None
         """Since when nobody has followed the topic, loop time; None while someone does."""
 
-    decimals = ANY_DECIMALS
-    """Of numbers that are sent as integers; the same for all messages."""
+    @property
+    def decimals(self) -> int:
+        """Of prices and sizes that are sent as integers; the same from the first subscription on."""
+        return self._decimals or 0
+
+    def settle_decimals(self, values: Iterable[float | None]) -> None:
+        """Choose `decimals` by some prices and sizes, the first time."""
+        if self._decimals is None:
+            known = [decimals_of(value) for value in values if value is not None and value == value]
+            self._decimals = max(known, default=_USUAL_DECIMALS)
 
     @property
     def title(self) -> dict[str, Any]:
@@ -108,7 +116,7 @@ class Topic:
             rows = self.changes(request.after[1])
         else:
             rows = self.snapshot(request, history)
-        self._has_sent = True
+        self.settle_decimals([])
         items = [
             SUBSCRIBED,
             request.id,
@@ -131,8 +139,11 @@ class Topic:
         if not self.subscriptions:
             self.idle_since = now
 
-    def publish(self, message: Message, before: Position) -> None:
+    def publish(self, make: Callable[[], Message], before: Position) -> None:
         """Send a message to all who follow the topic; `before` is the position before it."""
+        if not self.subscriptions:
+            return
+        message = make()
         for client, subscription in self.subscriptions.items():
             if client.is_slow:
                 if subscription.missed_after is None:
@@ -140,11 +151,6 @@ class Topic:
                     client.fall_behind(subscription)
             else:
                 client.send(message)
-
-    def use_decimals(self, decimals: int) -> None:
-        """Send numbers with so many decimals, unless some have been sent with others."""
-        if not self._has_sent:
-            self.decimals = decimals
 
     def _knows(self, epoch: int, n: int) -> bool:
         return epoch == self.epoch and self.known_after <= n <= self.n

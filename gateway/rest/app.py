@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -11,10 +12,11 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from gateway.rest import live, lookups
+from gateway.rest import live, lookups, system
 from gateway.rest.backend import Backend, BackendDependency
 from gateway.rest.callers import Callers
 from gateway.rest.documentation import documentation_router
+from gateway.rest.page import BUILT, page_router
 from gateway.rest.problems import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -29,6 +31,7 @@ from gateway.rest.problems import (
 from gateway.rest.query_string import describe
 from gateway.rest.response_models import ProblemDocument, responses
 from gateway.rest.rows import rows_router
+from gateway.rest.udf.routes import udf_router
 from tapehouse.errors import TapehouseError
 
 _TITLE = "Tapehouse"
@@ -37,8 +40,11 @@ _MAX_ERRORS = 5
 """Validation errors described by one problem document, at most."""
 
 
-def application(backend: Backend, hosts: Collection[str] = ()) -> FastAPI:
-    """The gateway's HTTP application, which may be called by the loopback interface's names and `hosts`."""
+def application(backend: Backend, hosts: Collection[str] = (), page: Path = BUILT) -> FastAPI:
+    """The gateway's HTTP application, which may be called by the loopback interface's names and `hosts`.
+
+    `page`: the folder of the built page.
+    """
     app = FastAPI(
         title=_TITLE,
         version=_VERSION,
@@ -56,7 +62,15 @@ def application(backend: Backend, hosts: Collection[str] = ()) -> FastAPI:
     app.state.backend = backend
     # Routes are matched in order: /v1/latest, the most frequent, is first. None is in an included router, which costs
     # each request a second match.
-    for router in (live.latest_router(backend), rows_router(backend), live.router, lookups.router, _health):
+    for router in (
+        live.latest_router(backend),
+        rows_router(backend),
+        live.router,
+        lookups.router,
+        system.router,
+        udf_router(backend),
+        _health,
+    ):
         app.router.routes.extend(router.routes)
 
     def openapi() -> dict[str, Any]:
@@ -67,6 +81,7 @@ def application(backend: Backend, hosts: Collection[str] = ()) -> FastAPI:
         return app.openapi_schema
 
     app.router.routes.extend(documentation_router(openapi).routes)
+    app.router.routes.extend(page_router(page).routes)
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
     return app
 

@@ -9,17 +9,19 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from gateway.last_prices import LastPrices
+from gateway.part_reports import PartReports
 from gateway.rest.readers import Readers
 from gateway.surface import QuerySurface
 
 
 @dataclass(frozen=True)
 class Backend:
-    """The query surface, the last prices, the threads that read stores, and the gateway's readiness."""
+    """The query surface, the last prices, the threads that read stores, what roles report, and the readiness."""
 
     surface: QuerySurface
     prices: LastPrices
     readers: Readers
+    parts: PartReports
     readiness: Callable[[], Mapping[str, str]]
     """By part: empty if it is ready, else the reason why not."""
 

@@ -50,7 +50,7 @@ class QueryParameters(BaseModel):
         for name, given in _decode(request.scope["query_string"]).items():
             if name in _repeatable(cls):
                 values[name] = given
-            elif len(given) == 1 or name not in cls.model_fields:
+            elif len(given) == 1 or name not in _names(cls):
                 values[name] = given[0]
             else:
                 raise UsageError(f"{name}: expected once, was {len(given)} times")
@@ -108,6 +108,12 @@ def _repeatable(model: type[QueryParameters]) -> frozenset[str]:
     )
 
 
+@cache
+def _names(model: type[QueryParameters]) -> frozenset[str]:
+    """The names in a query string: `from` can be no field's."""
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
 def _parameter_schema(field: Mapping[str, Any]) -> dict[str, Any]:
     """A field's JSON schema without what no query string can say: null, and defaults that mean absence."""
     schema = {name: value for name, value in field.items() if name not in ("title", "description")}
@@ -129,7 +135,7 @@ def _expected(schema: Mapping[str, Any]) -> str:
     if "pattern" in schema:
         return f"text that matches {schema['pattern']}"
     if "maxLength" in schema:
-        return f"{schema['minLength']} to {schema['maxLength']:,} characters of text"
+        return f"{schema.get('minLength', 0)} to {schema['maxLength']:,} characters of text"
     return str(schema["type"])
 
 

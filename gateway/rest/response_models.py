@@ -98,6 +98,37 @@ class LastPrice(_Document):
     size: float
 
 
+class Part(_Document):
+    """The last report of a role."""
+
+    role: str
+    instance: str
+    state: Annotated[str, Field(description="ready, waiting, starting, or silent without a report for 5 s.")]
+    detail: Annotated[str, Field(description="What it waits for, else what it does.")]
+    rows: Annotated[int, Field(description="Processed since it started.")]
+    rows_s: Annotated[float, Field(description="Rows a second.")]
+    lag_ms: Annotated[Number, Field(description="From received to processed, of the newest row.")]
+    quarantined: Annotated[int, Field(description="Rows that it put into quarantine since it started.")]
+    skew_ms: Annotated[Number, Field(description="Of a live feed: the receive clock minus the venue's.")]
+    gaps: Annotated[int, Field(description="Of a live feed: open gaps found since it started.")]
+    age_ms: Annotated[int, Field(description="How old the report is.")]
+
+
+class Day(_Document):
+    """A day of a kind."""
+
+    kind: str
+    day: Annotated[str, Field(json_schema_extra={"format": "date"}, description="UTC.")]
+    state: Annotated[
+        str,
+        Field(
+            description="open: written to; stale: closed, its copy in ClickHouse missing or older; proven: the copy is "
+            "equal; cold: owned by ClickHouse; damaged: that, and its rows are not those recorded."
+        ),
+    ]
+    rows: int
+
+
 class Ranking(_Document):
     """The measures of a symbol over a rolling window."""
 

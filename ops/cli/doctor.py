@@ -37,6 +37,7 @@ def command(home: Path | None) -> None:
         ("nats-server", _nats),
         ("clickhouse", _clickhouse),
         ("packages", _packages),
+        ("page", _page),
         ("memory", _memory),
         ("disk", lambda: _disk(folder)),
         ("home", lambda: _home(folder)),
@@ -138,6 +139,24 @@ def _packages() -> str:
             remedy="Run `make setup`, or pip install 'tapehouse[platform]'.",
         )
     return "all installed"
+
+
+def _page() -> str:
+    import shutil
+    import subprocess
+
+    from gateway.rest.page import BUILT
+
+    if (BUILT / "index.html").is_file():
+        return f"built ({BUILT})"
+    node = shutil.which("node")
+    if node is None or shutil.which("npm") is None:
+        found = "none"
+    else:
+        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=False)
+        found = said.stdout.strip() or "one that does not start"
+    # All else works without the page.
+    return f"not built: `make setup` builds it with Node 20.19 or newer and npm, was {found}"
 
 
 def _memory() -> str:

@@ -77,9 +77,11 @@ async def _run(stack: Stack, board: Board, home: Path, feeds: tuple[str, ...], p
     """Start every part, then wait until one is given up: raises its StackError."""
     import asyncio
 
+    from tapehouse.settings import load
+
     board.say("starting")
     await _start(stack, home, feeds, port)
-    board.say(f"ready; home {home}; Ctrl-C stops")
+    board.say(f"ready; charts at {load(home).gateway.url}; home {home}; Ctrl-C stops")
     beside = [asyncio.create_task(board.watch()), asyncio.create_task(_keep_room(stack.home))]
     try:
         raise await stack.failure()

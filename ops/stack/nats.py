@@ -127,7 +127,7 @@ GRANTS: dict[str, Grant] = {
             "$JS.API.CONSUMER.CREATE.TICKS.>",
             "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",
         ),
-        subscribe=("frames.>", "features.>", "$KV.state.mark.>"),
+        subscribe=("frames.>", "features.>", "health.>", "$KV.state.mark.>"),
     ),
     "accounts": Grant(
         publish=(

@@ -94,7 +94,8 @@ HEARTBEAT_S = 5.0
 CLOSE_CODES = {
     1000: "the client closed",
     1001: "the gateway stops",
-    1003: "expected a JSON object as text, was something else",
+    1003: "a request was not text",
+    1007: "a request was not UTF-8",
     1008: "too many subscriptions or requests",
     1009: "a request was longer than 64 KB",
     4001: "the client answered no ping",

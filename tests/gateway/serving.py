@@ -8,13 +8,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import urllib3
 
 from gateway.last_prices import LastPrices
+from gateway.part_reports import PartReports
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
+from gateway.rest.page import BUILT
 from gateway.rest.readers import Limits, Readers
 from gateway.role import Gateway, bound_socket, serve
 from tapehouse.settings import Gateway as GatewaySettings
@@ -70,6 +73,8 @@ def application_of(
     prices: LastPrices | None = None,
     hosts: Collection[str] = (),
     max_connections: int = ANY_PORT.max_connections,
+    page: Path = BUILT,
+    parts: PartReports | None = None,
 ) -> Iterator[Client]:
     """The application alone, before a surface of the test's."""
 
@@ -78,7 +83,7 @@ def application_of(
         with bound_socket(ANY_PORT, limits.idle_s) as listener:
             ready(f"http://127.0.0.1:{listener.getsockname()[1]}")
             try:
-                app = application(Backend(surface, prices, readers, dict), hosts)  # type: ignore[arg-type]
+                app = application(Backend(surface, prices, readers, parts, dict), hosts, page)  # type: ignore[arg-type]
                 await serve(app, listener, limits.request_s, max_connections)
             finally:
                 readers.close()

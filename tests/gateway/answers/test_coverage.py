@@ -50,6 +50,26 @@ def version(coverage: Coverage, first: float = 0, last: float = 6) -> str | None
     return coverage.version("trades", D + int(first * DAY), D + int(last * DAY))
 
 
+def test_each_day_has_a_state() -> None:
+    coverage = known(
+        hot={"trades": {**HOT, D + 6 * DAY: DaySize(7, 7), D + 7 * DAY: DaySize(8, 8)}},
+        cold={"trades": {**COLD, D + DAY: ColdDay(3, "c1", "rows are missing")}},
+        proven={"trades": {**PROVEN, D + 4 * DAY: ""}},
+        marks={"trades": {D + 4 * DAY: "{}", D + 7 * DAY: ""}},
+    )
+    states = {(day - D) // DAY: (state, rows) for _, day, state, rows in coverage.day_states()}
+    assert states == {
+        0: ("cold", 5),
+        1: ("damaged", 3),
+        2: ("cold", 5),
+        3: ("proven", 5),
+        4: ("stale", 5),
+        5: ("proven", 5),
+        6: ("stale", 7),
+        7: ("open", 8),
+    }
+
+
 def test_the_cold_store_answers_up_to_its_last_day_but_for_those_that_the_hot_one_has() -> None:
     assert known().cold_spans("trades", MAX_TS) == [(0, D + 3 * DAY)]
     assert known().cold_spans("trades", D + DAY // 2) == [(0, D + DAY // 2)]

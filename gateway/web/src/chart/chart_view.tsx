@@ -1,0 +1,125 @@
+/** The chart with its legend and foot: follows what is chosen. */
+
+import { createEffect, createMemo, createSignal, on, onCleanup, onMount } from "solid-js";
+import type { Series } from "../api/bars";
+import type { Bar, Origin } from "../bars/bar";
+import { BarSession } from "../bars/session";
+import type { Effect } from "../bars/store";
+import { feed } from "../feed";
+import { decimalsOf } from "../format";
+import { controlBy } from "../keys";
+import { chartShown, indicators, setSettled, zone } from "../state";
+import { colours } from "../theme";
+import { CandleChart } from "./candles";
+import { Foot } from "./foot";
+import { Layers, describe } from "./layers";
+import { Legend } from "./legend";
+
+/** How near to the first loaded bar the next page is asked for. */
+const AHEAD = 150;
+/** Of more changed bars all are drawn again, which is faster. */
+const FEW = 20;
+
+export function ChartView() {
+  let element!: HTMLDivElement;
+  let chart!: CandleChart;
+  let session: BarSession | undefined;
+  let layers: Layers | undefined;
+  const [last, setLast] = createSignal<Bar>();
+  const [hovered, setHovered] = createSignal<Bar | null>(null);
+  const [decimals, setDecimals] = createSignal(2);
+  const [failure, setFailure] = createSignal("");
+  const [counts, setCounts] = createSignal<Record<Origin, number>>({ live: 0, questdb: 0, clickhouse: 0 });
+  const [gaps, setGaps] = createSignal(0);
+  const choices = createMemo(() => ({ colours: colours(), indicators: indicators(), compare: chartShown().compare }));
+
+  const start = (series: Series) => {
+    layers?.stop();
+    session?.stop();
+    setFailure("");
+    setLast(undefined);
+    if (!series.symbol) return;
+    const begun = (session = new BarSession(series, feed, {
+      reset: () => {
+        setFailure("");
+        setDecimals(decimalsOf(begun.store.bars.slice(-100).map((bar) => bar.close)));
+        chart.reset(begun.store, series.interval, decimals());
+        setLast(begun.store.last);
+        performance.mark("candles");
+        setSettled(true);
+        drawn.windowChanged();
+      },
+      shifted: (added) => {
+        chart.shifted(begun.store, added);
+        drawn.windowChanged();
+      },
+      changed: (effect: Effect, bars: readonly Bar[]) => {
+        if (effect === "rebuilt" || bars.length > FEW) chart.rebuilt(begun.store);
+        else chart.update(bars);
+        drawn.markRevised();
+        setLast(begun.store.last);
+      },
+      failed: (reason) => {
+        setFailure(reason.message);
+        setSettled(true);
+      },
+    }));
+    const drawn = (layers = new Layers(chart, begun, choices(), () => {
+      setCounts(drawn.counts());
+      setGaps(drawn.gaps.length);
+    }));
+    void begun.start();
+  };
+
+  const gapAt = (bar: Bar | null) => {
+    const gap = bar && layers?.gaps.find((one) => one.end / 1000 >= bar.time && one.start / 1000 <= bar.time);
+    return gap ? describe(gap) : "";
+  };
+
+  onMount(() => {
+    chart = new CandleChart(element, colours(), zone(), {
+      hover: (index) => setHovered(index === null ? null : (session?.store.bars[index] ?? null)),
+      visible: (from, to) => {
+        if (from < AHEAD) void session?.older();
+        if (session && to > session.store.bars.length - AHEAD) void session.newer();
+      },
+    });
+    controlBy({
+      scroll: (share) => chart.scroll(share),
+      zoom: (factor) => chart.zoom(factor),
+      newest: () => void session?.newest().then(() => chart.newest()),
+    });
+    onCleanup(() => {
+      controlBy(null);
+      layers?.stop();
+      session?.stop();
+      chart.remove();
+    });
+    const chosen = createMemo(() => JSON.stringify([chartShown().venue, chartShown().symbol, chartShown().interval]));
+    createEffect(
+      on(chosen, () => {
+        const { venue, symbol, interval } = chartShown();
+        start({ venue, symbol, interval });
+      }),
+    );
+    createEffect(on(choices, (now) => layers?.choose(now), { defer: true }));
+    createEffect(() => chart.scale(chartShown().scale));
+    createEffect(() => chart.paint(colours()));
+    createEffect(() => chart.setZone(zone()));
+    createEffect(() => {
+      const now = last();
+      const price = now ? `${now.close.toFixed(decimals())} ` : "";
+      document.title = chartShown().symbol ? `${price}${chartShown().symbol}` : "Tapehouse";
+    });
+  });
+
+  return (
+    <section class="flex min-h-0 min-w-0 flex-1 flex-col" aria-label="Chart">
+      <div class="relative min-h-0 flex-1">
+        <Legend bar={hovered() ?? last()} decimals={decimals()} failure={failure()} gap={gapAt(hovered())} />
+        <div ref={element} class="absolute inset-0" data-chart />
+      </div>
+      <Foot counts={counts()} gaps={gaps()} />
+    </section>
+  );
+}
