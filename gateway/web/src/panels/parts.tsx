@@ -5,6 +5,7 @@ import { type Part, parts } from "../api/system";
 import { count, duration } from "../format";
 
 const EVERY_MS = 2_000;
+const lag = ({ lag_ms: ms }: Part) => (ms === null ? "–" : duration(ms));
 
 export function Parts() {
   const [found, setFound] = createSignal<Part[]>();
@@ -52,7 +53,7 @@ export function Parts() {
                   {part().state === "silent" ? `silent for ${duration(part().age_ms)}` : part().state}
                 </td>
                 <td class="text-right">{count(Math.round(part().rows_s))}</td>
-                <td class="text-right">{part().lag_ms === null ? "–" : duration(part().lag_ms)}</td>
+                <td class="text-right">{lag(part())}</td>
                 <td class="text-right phone:hidden">{count(part().quarantined)}</td>
                 <td class="text-muted max-w-96 truncate pl-6 phone:hidden" title={part().detail}>
                   {part().detail}
