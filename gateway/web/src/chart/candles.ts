@@ -18,7 +18,7 @@ import type { Bar } from "../bars/bar";
 import { type Zone, price, size } from "../format";
 import { endOf } from "../intervals";
 import type { Colours } from "../theme";
-import { chartOptions, scaleMode } from "./options";
+import { RIGHT_OFFSET, chartOptions, scaleMode } from "./options";
 import { type Span, Spans } from "./spans";
 
 export interface ChartEvents {
@@ -183,7 +183,8 @@ export class CandleChart {
   }
 
   newest(): void {
-    this.chart.timeScale().scrollToRealTime();
+    // At once: while scrollToRealTime moves there for a second, it takes back what else scrolls.
+    this.chart.timeScale().scrollToPosition(RIGHT_OFFSET, false);
   }
 
   /** Move by a share of what is visible; less than 0: into the past. */

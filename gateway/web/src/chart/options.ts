@@ -7,6 +7,9 @@ import type { Colours } from "../theme";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
+/** Bars that would fit between the newest one and the right edge. */
+export const RIGHT_OFFSET = 6;
+
 export function chartOptions(colours: Colours, zone: Zone, interval: string): DeepPartial<ChartOptions> {
   const detail = detailOf(interval);
   const label = { color: colours.muted, labelBackgroundColor: colours.muted };
@@ -31,7 +34,7 @@ export function chartOptions(colours: Colours, zone: Zone, interval: string): De
       borderVisible: false,
       timeVisible: true,
       secondsVisible: detail === "second",
-      rightOffset: 6,
+      rightOffset: RIGHT_OFFSET,
       barSpacing: 7,
       minBarSpacing: 0.4,
       tickMarkFormatter: (time: Time, kind: TickMarkType) => tick(Number(time) * 1000, kind, zone),
