@@ -251,6 +251,6 @@ def test_quotes_last_prices_and_rankings_are_those_of_the_gateway(db: Database, 
 
 def test_a_frame_is_made_of_records(db: Database, symbols: list[str]) -> None:
     found = [bar for bar, _ in zip(db.live.bars(symbols[0], "15s", full=True), range(3), strict=False)]
-    frame = pl.DataFrame(found)
+    frame = pl.DataFrame([bar._asdict() for bar in found])
     assert set(db.bars(symbols[0], "15s", last=1).columns) <= set(frame.columns)
     assert frame["ts"].dtype == pl.Datetime("us", "UTC")
