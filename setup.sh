@@ -36,9 +36,11 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 stamp=.venv/.made
+first=
 made=$(cat constraints.txt pyproject.toml setup.sh | cksum)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$made" ]; then
     echo "setup: making .venv"
+    first=yes
     [ -x .venv/bin/python ] || "$(python)" -m venv .venv
     .venv/bin/python -m pip install --quiet --require-hashes --requirement constraints.txt
     .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
@@ -79,9 +81,13 @@ page() { # what was made before is not made again
     fi
 }
 
-if ! node20 && [ "$(id -u)" = 0 ] && debian_has_node20; then
-    echo "setup: installing nodejs npm"
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs npm >/dev/null || true
+# Looked for once: it takes seconds, and an old Debian has none that is new enough.
+if [ -n "$first" ] && ! node20 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    apt-get -qq update || true
+    if debian_has_node20; then
+        echo "setup: installing nodejs npm"
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends nodejs npm >/dev/null || true
+    fi
 fi
 if ! node20; then
     echo "setup: the page was not built: expected Node 20.19 or 22.12 or newer, with npm; all else is made" >&2

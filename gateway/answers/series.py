@@ -12,7 +12,7 @@ from gateway.answers.execution import Execution
 from gateway.answers.registry import StoreRegistry
 from gateway.query import ALL_SYMBOLS, MAX_SYMBOLS, Query
 from tapehouse.clock import MAX_TS
-from tapehouse.errors import UnknownSeriesError, UsageError
+from tapehouse.errors import ConnectError, UnknownSeriesError, UsageError
 from tapehouse.model import ACCOUNT_TRADES, DEPTH, GAPS, QUOTES, TRADES
 
 _KINDS = (TRADES, QUOTES, DEPTH, GAPS)
@@ -137,8 +137,18 @@ class SeriesDirectory:
         return self._recent_names(kind, symbols).venue_of(symbols)
 
     def names(self, kind: str, *, fresh: bool = False) -> Mapping[str, Collection[str]]:
-        """The symbols with rows of a kind by venue, as of a few seconds ago at most; of now if `fresh`."""
-        return (self._read(kind) if fresh else self._recent_names(kind)).of_kind
+        """The symbols with rows of a kind by venue, as of a few seconds ago at most.
+
+        `fresh`: as of now. Raises ConnectError where only those of one store can be known.
+        """
+        if not fresh:
+            return self._recent_names(kind).of_kind
+        if reason := self._registry.coverage.unknown_reason:
+            raise ConnectError(
+                f"coverage: the names in the cold store are unknown: {reason}",
+                remedy="Look at `tapehouse status`: ClickHouse and QuestDB must answer.",
+            )
+        return self._read(kind).of_kind
 
     def check(self, query: Query) -> None:
         """Raise UnknownSeriesError for a venue or symbol of a query that is not stored."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import Protocol
 
 from gateway.live.message import Message
@@ -57,7 +58,9 @@ class LiveClient:
         self._subscriptions: dict[int, Subscription] = {}
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MOST_HISTORY_READS)
-        self._behind: list[Subscription] = []
+        self._behind: deque[Subscription] = deque()
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._slow_since = 0.0
         self._requests, self._second = 0, 0
         self._loop = asyncio.get_running_loop()
@@ -91,22 +94,24 @@ class LiveClient:
     def pause(self) -> None:
         """The client has not taken what was sent before."""
         self.is_slow = True
+        self._writable.clear()
         self._slow_since = self._loop.time()
 
     def resume(self) -> None:
-        """The client has taken it: tell it what it missed."""
+        """The client has taken it: tell it what it missed, as far as it takes that."""
         self.is_slow = False
-        behind, self._behind = self._behind, []
-        if not behind:
-            return
-        ms = round(1e3 * (self._loop.time() - self._slow_since))
-        self.send(Message([SLOW, ms], lambda: {"type": "slow", "ms": ms}))
-        for subscription in behind:
+        if self._behind:
+            ms = round(1e3 * (self._loop.time() - self._slow_since))
+            self.send(Message([SLOW, ms], lambda: {"type": "slow", "ms": ms}))
+        while self._behind and not self.is_slow:
+            subscription = self._behind.popleft()
             after, subscription.missed_after = subscription.missed_after, None
             if after is None or subscription.topic.subscriptions.get(self) is not subscription:
                 continue
             for message in subscription.topic.catch_up(after):
                 self.send(message)
+        if not self.is_slow:
+            self._writable.set()
 
     def close(self, code: int, reason: str) -> None:
         """End the connection with a code and reason."""
@@ -151,6 +156,8 @@ class LiveClient:
     async def _follow(self, request: Subscribe) -> None:
         try:
             async with self._slots:
+                # A client that takes nothing gets no more snapshots.
+                await self._writable.wait()
                 topic = await self._hub.topic(request)
                 if self in topic.subscriptions:
                     known = topic.subscriptions[self].id

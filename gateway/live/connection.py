@@ -67,12 +67,15 @@ class LiveConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Called by the transport when the client does not take what is sent."""
-        if self._client is not None:
+        if self._client is not None and self._transport is not None:
+            # Its requests wait too: each may have an answer.
+            self._transport.pause_reading()
             self._client.pause()
 
     def resume_writing(self) -> None:
         """Called by the transport when it has."""
-        if self._client is not None and self._protocol.state is State.OPEN:
+        if self._client is not None and self._transport is not None and self._protocol.state is State.OPEN:
+            self._transport.resume_reading()
             self._client.resume()
 
     def data_received(self, data: bytes) -> None:

@@ -153,7 +153,8 @@ class Topic:
                 client.send(message)
 
     def _knows(self, epoch: int, n: int) -> bool:
-        return epoch == self.epoch and self.known_after <= n <= self.n
+        """Whether all changes after a version are known; a topic that has sent nothing yet knows of no client."""
+        return self._decimals is not None and epoch == self.epoch and self.known_after <= n <= self.n
 
     def _subscribed(self, request: Subscribe, resumed: bool, rows: Any) -> dict[str, Any]:
         return {

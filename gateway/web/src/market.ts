@@ -4,6 +4,7 @@ import { createMemo, createRoot, createSignal } from "solid-js";
 import { createStore } from "solid-js/store";
 import { type Stored, catalog, hourlyCloses, rankings } from "./api/market";
 import { feed } from "./feed";
+import { decimalsOf } from "./format";
 import { keep, kept } from "./kept";
 import type { Instrument, Price } from "./live/feed";
 import { choose, chartShown, chooseFirst } from "./state";
@@ -15,6 +16,7 @@ export interface Market {
   /** Of the price over 24 h, a fraction. */
   readonly change?: number;
   readonly closes?: readonly number[];
+  readonly decimals?: number;
 }
 
 const CHANGES_MS = 5_000;
@@ -62,8 +64,14 @@ export function step(by: 1 | -1): void {
 }
 
 export function takePrices(prices: readonly Price[]): void {
-  for (const { venue, symbol, price, time } of prices)
-    setMarkets(`${venue}/${symbol}`, (one) => ({ ...one, price, time }));
+  for (const { venue, symbol, price, time } of prices) {
+    setMarkets(`${venue}/${symbol}`, (one) => ({ ...one, price, time, decimals: widest(one, [price]) }));
+  }
+}
+
+/** The decimals of a symbol's prices only become more, so that its column does not jump. */
+function widest(one: Market | undefined, prices: readonly number[]): number {
+  return Math.max(one?.decimals ?? 0, decimalsOf(prices));
 }
 
 /** Read the catalog; choose a symbol and a watch list where there are none. */
@@ -108,7 +116,12 @@ async function readCloses(list: readonly Instrument[], signal: AbortSignal): Pro
     );
     for (const [symbol, closes] of found) {
       // What is not live has no last price in the feed: its newest close stands for it.
-      setMarkets(`${venue}/${symbol}`, (one) => ({ price: closes.at(-1)!, ...one, closes }));
+      setMarkets(`${venue}/${symbol}`, (one) => ({
+        price: closes.at(-1)!,
+        ...one,
+        closes,
+        decimals: widest(one, closes),
+      }));
     }
   }
 }

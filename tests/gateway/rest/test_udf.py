@@ -355,6 +355,18 @@ def test_a_page_of_another_site_is_refused_and_one_of_the_same_origin_is_not(wor
     assert world.client.get("/udf/config", Host="evil.example").status == 421
 
 
+def test_while_a_store_is_away_no_symbol_counts_as_unknown(provisioned: Platform) -> None:
+    away = provisioned.settings.clickhouse.model_copy(update={"http_port": 1})
+    with gateway(provisioned.settings.model_copy(update={"clickhouse": away})) as client:
+        udf = UdfClient(client)
+        udf.ready()
+        info = {"ticker": f"nowhere{secrets.token_hex(4)}:S"}
+        with pytest.raises(UdfError, match=r"^coverage: the names in the cold store are unknown"):
+            udf.bars(info, "1", 0, 1)
+        with pytest.raises(UdfError, match=r"^coverage: "):
+            udf.resolve(info["ticker"])
+
+
 @settings(max_examples=60)
 @given(data=st.data())
 def test_bars_of_any_span_are_those_of_the_python_client(world: World, data: st.DataObject) -> None:

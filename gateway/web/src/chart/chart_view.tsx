@@ -30,6 +30,8 @@ export function ChartView() {
   const [decimals, setDecimals] = createSignal(2);
   const [failure, setFailure] = createSignal("");
   const [counts, setCounts] = createSignal<Record<Origin, number>>({ live: 0, questdb: 0, clickhouse: 0 });
+  /** Of a series whose bars are not here yet; those of the one before are dimmed after a moment. */
+  const [loading, setLoading] = createSignal(false);
   const [gaps, setGaps] = createSignal(0);
   const choices = createMemo(() => ({ colours: colours(), indicators: indicators(), compare: chartShown().compare }));
 
@@ -38,6 +40,8 @@ export function ChartView() {
     session?.stop();
     setFailure("");
     setLast(undefined);
+    setHovered(null);
+    setLoading(Boolean(series.symbol));
     if (!series.symbol) return;
     const begun = (session = new BarSession(series, feed, {
       reset: () => {
@@ -45,6 +49,7 @@ export function ChartView() {
         setDecimals(decimalsOf(begun.store.bars.slice(-100).map((bar) => bar.close)));
         chart.reset(begun.store, series.interval, decimals());
         setLast(begun.store.last);
+        setLoading(false);
         performance.mark("candles");
         setSettled(true);
         drawn.windowChanged();
@@ -61,6 +66,9 @@ export function ChartView() {
       },
       failed: (reason) => {
         setFailure(reason.message);
+        // The candles of the series before would be taken for this one's.
+        if (!begun.store.last) chart.reset(begun.store, series.interval, decimals());
+        setLoading(false);
         setSettled(true);
       },
     }));
@@ -117,7 +125,12 @@ export function ChartView() {
     <section class="flex min-h-0 min-w-0 flex-1 flex-col" aria-label="Chart">
       <div class="relative min-h-0 flex-1">
         <Legend bar={hovered() ?? last()} decimals={decimals()} failure={failure()} gap={gapAt(hovered())} />
-        <div ref={element} class="absolute inset-0" data-chart />
+        <div
+          ref={element}
+          class="absolute inset-0 transition-opacity"
+          classList={{ "opacity-20 delay-200": loading() }}
+          data-chart
+        />
       </div>
       <Foot counts={counts()} gaps={gaps()} />
     </section>

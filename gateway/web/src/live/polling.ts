@@ -12,7 +12,9 @@ const TRADES = 60;
 const BARS = 2;
 
 export class PollingFeed implements LiveFeed {
+  /** When an answer came last, or the first of those that are asked for now began. */
   private answered = 0;
+  private asking = 0;
 
   constructor(private readonly report: (status: Status) => void) {}
 
@@ -50,12 +52,15 @@ export class PollingFeed implements LiveFeed {
   private each(ask: (signal: AbortSignal) => Promise<void>): Stop {
     const ending = new AbortController();
     let timer: ReturnType<typeof setTimeout>;
+    if (this.asking === 0) this.answered = Date.now();
+    this.asking += 1;
     const again = async () => {
       const goesOn = document.hidden || (await this.once(ask, ending.signal));
       if (goesOn && !ending.signal.aborted) timer = setTimeout(again, EVERY_MS);
     };
     void again();
     return () => {
+      if (!ending.signal.aborted) this.asking -= 1;
       ending.abort();
       clearTimeout(timer);
     };

@@ -32,6 +32,8 @@ export class LiveSocket {
   private socket: WebSocket | null = null;
   private reader = new MessageReader(() => undefined);
   private readonly subscriptions = new Map<number, Subscription>();
+  /** By id, also of those that ended while the server did not know yet: what it still sends is to be read. */
+  private readonly channels = new Map<number, Channel>();
   private nextId = 1;
   private wait = FIRST_WAIT_MS;
   private retry: ReturnType<typeof setTimeout> | undefined;
@@ -50,7 +52,8 @@ export class LiveSocket {
     socket.onopen = () => {
       opened = true;
       this.socket = socket;
-      this.reader = new MessageReader((id) => this.subscriptions.get(id)?.request.channel);
+      this.reader = new MessageReader((id) => this.channels.get(id));
+      this.channels.clear();
       this.subscriptions.forEach((_, id) => this.subscribeNow(id));
       this.listen();
       this.events.opened();
@@ -80,6 +83,7 @@ export class LiveSocket {
     const subscription = this.subscriptions.get(id);
     if (!subscription) return;
     const { request, version } = subscription;
+    this.channels.set(id, request.channel);
     this.send({ op: "subscribe", id, ...request }, version);
   }
 
@@ -102,6 +106,8 @@ export class LiveSocket {
       subscription.topic = message.topic;
       subscription.version = message.version;
       subscription.take(message);
+    } else if (message.type === "unsubscribed") {
+      this.channels.delete(message.id);
     } else if (message.type === "error") {
       if (message.id !== null) this.subscriptions.get(message.id)?.take(message);
     } else if ("topic" in message) {

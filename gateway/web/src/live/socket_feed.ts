@@ -8,7 +8,6 @@ import {
   type LiveFeed,
   type Price,
   type Quote,
-  STALE_MS,
   type Status,
   type Stop,
   type TradeSink,
@@ -36,9 +35,9 @@ export class SocketFeed implements LiveFeed {
   private readonly socket: LiveSocket;
   private readonly polling: LiveFeed;
   private isOpen = false;
+  private wasOpen = false;
   private polls = false;
   private lost: ReturnType<typeof setTimeout> | undefined;
-  private old: ReturnType<typeof setTimeout> | undefined;
 
   constructor(
     url: string,
@@ -140,8 +139,8 @@ export class SocketFeed implements LiveFeed {
 
   private opened(): void {
     this.isOpen = true;
+    this.wasOpen = true;
     clearTimeout(this.lost);
-    clearTimeout(this.old);
     this.report({ state: "live", lag: null });
     if (!this.polls) return;
     this.polls = false;
@@ -152,10 +151,11 @@ export class SocketFeed implements LiveFeed {
     this.isOpen = false;
     if (this.polls) return;
     this.report({ state: "reconnecting" });
-    clearTimeout(this.lost);
-    this.lost = setTimeout(() => this.poll(), opened ? PATIENCE_MS : 0);
-    clearTimeout(this.old);
-    this.old = setTimeout(() => !this.isOpen && !this.polls && this.report({ state: "stale" }), STALE_MS);
+    // Each attempt that fails comes here too: the patience began when the socket was lost.
+    if (opened || !this.wasOpen) {
+      clearTimeout(this.lost);
+      this.lost = setTimeout(() => this.poll(), opened ? PATIENCE_MS : 0);
+    }
   }
 
   private poll(): void {

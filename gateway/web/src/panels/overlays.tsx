@@ -10,7 +10,7 @@ export function Overlays() {
   const outside = (event: MouseEvent) => event.target === event.currentTarget && setOverlay("none");
   return (
     <Show when={overlay() !== "none"}>
-      <div class="fixed inset-0 z-40 flex items-start justify-center bg-black/30 pt-[9vh]" onClick={outside}>
+      <div class="fixed inset-0 z-40 flex items-start justify-center bg-black/20 pt-[9vh]" onClick={outside}>
         <Switch>
           <Match when={overlay() === "search"}>
             <Search compare={false} />

@@ -1,9 +1,11 @@
-/** The system page: whether the gateway is ready, and what is stored. */
+/** The system page: the parts, the days of both stores, and what is stored. */
 
 import { For, createResource, createSignal } from "solid-js";
 import { catalog, unready } from "../api/market";
 import { count, dateTime } from "../format";
 import { choose, chartShown, go, zone } from "../state";
+import { Days } from "./days";
+import { Parts } from "./parts";
 import { StatusText } from "./status";
 
 const MOST = 2_000;
@@ -36,7 +38,9 @@ export function System() {
             {reason.loading ? "being asked" : reason.error ? "does not answer" : reason() || "ready"}
           </span>
         </p>
-        <div class="mt-3 flex flex-wrap gap-x-10 gap-y-2">
+        <Parts />
+        <Days />
+        <div class="mt-5 flex flex-wrap gap-x-10 gap-y-2">
           <For each={kinds()}>
             {([kind, series]) => (
               <p>

@@ -1,7 +1,7 @@
 /** The watch list: last price, change over 24 h, the day as a small line. */
 
 import { For, Show, createEffect, onCleanup } from "solid-js";
-import { decimalsOf, percent, price } from "../format";
+import { percent, price } from "../format";
 import { follow, isWatched, keyOf, markets, stored, toggleWatched, watched } from "../market";
 import { chartShown, choose, setOverlay, setPanelShown } from "../state";
 
@@ -31,7 +31,6 @@ export function WatchList() {
           {(one) => {
             const market = () => markets[keyOf(one)] ?? {};
             const chosen = () => keyOf(chartShown()) === keyOf(one);
-            const decimals = () => decimalsOf([...(market().closes ?? []), market().price ?? 0]);
             return (
               <li>
                 <button
@@ -48,7 +47,7 @@ export function WatchList() {
                     {one.symbol}
                   </span>
                   <Sparkline values={market().closes ?? []} />
-                  <span class="text-right">{price(market().price, decimals())}</span>
+                  <span class="text-right">{price(market().price, market().decimals ?? 0)}</span>
                   <span class={`text-right ${colourOf(market().change)}`}>{percent(market().change)}</span>
                 </button>
               </li>

@@ -24,10 +24,16 @@ export class Opened {
 
   private constructor(readonly page: Page) {}
 
-  static async at(browser: Browser, path: string, options: BrowserContextOptions = DESKTOP): Promise<Opened> {
+  static async at(
+    browser: Browser,
+    path: string,
+    options: BrowserContextOptions = DESKTOP,
+    prepare: (page: Page) => Promise<void> = async () => {},
+  ): Promise<Opened> {
     const context = await browser.newContext({ reducedMotion: "reduce", ...options });
     const opened = new Opened(await context.newPage());
     opened.watch();
+    await prepare(opened.page);
     await opened.page.goto(given("URL") + path);
     return opened;
   }

@@ -1,4 +1,4 @@
-import type { Browser } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DESKTOP, Opened, PHONE, given, launch } from "./opened";
 
@@ -43,6 +43,20 @@ describe("the chart", () => {
       );
       await opened.page.locator('[data-status="live"]').waitFor();
     }));
+
+  test("moves also where the socket cannot be opened, and says so", async () => {
+    const refuse = (page: Page) => page.routeWebSocket(/\/v1\/live/, (socket) => void socket.close());
+    const opened = await Opened.at(browser, CHART, DESKTOP, refuse);
+    await opened.candles();
+    await opened.page.locator('[data-status="polling"]').waitFor();
+    const before = await opened.legend();
+    await opened.page.waitForFunction(
+      (text) => document.querySelector<HTMLElement>("[data-legend]")!.innerText !== text,
+      before,
+    );
+    expect(opened.wrong).toEqual([]);
+    await opened.close();
+  });
 
   test("shows the interval that is chosen, in the address too, and Back leads to the one before", () =>
     on(CHART, async (opened) => {
