@@ -1,7 +1,7 @@
 """What live iterators give: rows with the names of `db.bars`, `db.trades`, ..., and notices of what was missed.
 
 Times are datetimes in UTC, cut to microseconds as those of a polars row are; `ts_event_ns` has all digits. Records are
-named tuples, so `polars.DataFrame(list_of_bars)` is a frame.
+named tuples: `polars.DataFrame([bar._asdict() for bar in bars])` is a frame.
 """
 
 from __future__ import annotations

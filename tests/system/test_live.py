@@ -228,19 +228,33 @@ async def test_trades_come_once_and_those_that_do_not_are_told(
         assert sum(loop.reconnected for loop in loops) >= 6
 
 
-def test_quotes_last_prices_and_rankings_are_those_of_the_gateway(db: Database, symbols: list[str]) -> None:
+def test_quotes_last_prices_and_rankings_are_those_of_the_gateway(
+    platform: Up, db: Database, symbols: list[str]
+) -> None:
     symbol = symbols[0]
+
+    def stored_from(query: Callable[..., pl.DataFrame], first: Any, last: Any) -> pl.DataFrame:
+        """The rows of the store once it has the last one: live ones come earlier."""
+        found: list[pl.DataFrame] = [pl.DataFrame()]
+
+        def has_last() -> bool:
+            found[0] = query(symbol, first.ts_event)
+            return last.seq in found[0]["seq"]
+
+        platform.until(has_last, "the last row to be stored", _EQUAL_S)
+        return found[0]
+
     quotes = [quote for quote, _ in zip(db.live.quotes(symbol), range(5), strict=False)]
     assert [quote.seq for quote in quotes] == sorted({quote.seq for quote in quotes})
-    stored = db.quotes(symbol, quotes[0].ts_event)
+    stored = stored_from(db.quotes, quotes[0], quotes[-1])
     rows = {row["seq"]: row for row in stored.iter_rows(named=True)}
-    for quote in quotes[:-1]:
+    for quote in quotes:
         for name in ("bid", "bid_size", "ask", "ask_size", "venue", "symbol"):
             assert getattr(quote, name) == rows[quote.seq][name]
     prices = [price for price, _ in zip(db.live.latest(symbol), range(5), strict=False)]
-    traded = db.trades(symbol, prices[0].ts_event)
+    traded = stored_from(db.trades, prices[0], prices[-1])
     by_seq = dict(zip(traded["seq"].to_list(), traded.select("price", "size").rows(), strict=True))
-    assert all(by_seq[price.seq] == (price.price, price.size) for price in prices[:-1])
+    assert all(by_seq[price.seq] == (price.price, price.size) for price in prices)
     for ranking in db.live.rankings("1h", "turnover", limit=3):
         assert len(ranking) == 3
         turnovers = [one.turnover for one in ranking]
@@ -251,6 +265,6 @@ def test_quotes_last_prices_and_rankings_are_those_of_the_gateway(db: Database, 
 
 def test_a_frame_is_made_of_records(db: Database, symbols: list[str]) -> None:
     found = [bar for bar, _ in zip(db.live.bars(symbols[0], "15s", full=True), range(3), strict=False)]
-    frame = pl.DataFrame(found)
+    frame = pl.DataFrame([bar._asdict() for bar in found])
     assert set(db.bars(symbols[0], "15s", last=1).columns) <= set(frame.columns)
     assert frame["ts"].dtype == pl.Datetime("us", "UTC")

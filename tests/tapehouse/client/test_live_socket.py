@@ -239,3 +239,15 @@ def test_what_is_no_live_message_is_an_error() -> None:
 
     with serving(talking) as gateway, pytest.raises(TapehouseError, match="expected live messages"):
         next(iter(gateway.live().trades("A")))
+
+
+def test_a_chart_is_the_gateways_page_and_an_interval_that_is_none_is_refused() -> None:
+    live = Live(Transport("http://127.0.0.1:1"), "V")
+    chart = live.chart("Ä/<B", "5m", height=300)
+    assert chart.url == "http://127.0.0.1:1/chart/V/%C3%84%2F%3CB?interval=5m"
+    assert f'src="{chart.url}"' in chart._repr_html_()
+    assert 'height="300"' in chart._repr_html_()
+    with pytest.raises(UsageError, match="interval: expected one of 15s"):
+        live.chart("A", "7m")
+    with pytest.raises(UsageError, match="interval: expected one of 15s"):
+        next(iter(live.bars("A", "7m")))
