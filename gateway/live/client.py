@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from gateway.live.message import Message
+from gateway.live.outbox import Outbox
 from gateway.live.requests import Ping, Subscribe, Unsubscribe, parse_request
 from gateway.live.topic import Subscription, Topic
 from gateway.rest.problems import to_problem
@@ -27,6 +29,7 @@ class Topics(Protocol):
     """Where topics come from."""
 
     clients: set[LiveClient]
+    outbox: Outbox
 
     async def topic(self, request: Subscribe) -> Topic:
         """The topic of a request. Raises TapehouseError."""
@@ -54,6 +57,8 @@ class LiveClient:
         self.is_slow = False
         self._hub = hub
         self._socket = socket
+        self.send: Callable[[Message], None] = socket.write
+        """Send a message, whether or not the client is slow."""
         self.wants_text = socket.wants_text
         self._subscriptions: dict[int, Subscription] = {}
         self._waiting: dict[int, asyncio.Task[None]] = {}
@@ -65,10 +70,6 @@ class LiveClient:
         self._requests, self._second = 0, 0
         self._loop = asyncio.get_running_loop()
         hub.clients.add(self)
-
-    def send(self, message: Message) -> None:
-        """Send a message, whether or not the client is slow."""
-        self._socket.write(message)
 
     def fall_behind(self, subscription: Subscription) -> None:
         """Note that the client has missed something of a subscription."""

@@ -16,6 +16,7 @@ from gateway.live.bars import BarSeries, BarsTopic, frame_rows
 from gateway.live.client import LiveClient
 from gateway.live.history import History
 from gateway.live.message import Message
+from gateway.live.outbox import Outbox
 from gateway.live.prices import LatestTopic, RankingsTopic
 from gateway.live.requests import Subscribe
 from gateway.live.tick_source import TickSource
@@ -33,8 +34,6 @@ _KEPT_S = 60.0
 _SWEEP_S = 1.0
 _RETRY_S = 5.0
 _PENDING_FRAMES = 1_000
-_SENT_BEFORE_PAUSE = 512
-"""Messages that are sent before other work of the gateway has its turn."""
 _READY_S = 10.0
 SeriesKey = tuple[str, str, str]
 """(venue, symbol, interval)."""
@@ -62,7 +61,9 @@ class Hub:
         """Series whose snapshot no bar maker has given; it is requested again."""
         self._sources: dict[str, tuple[TickSource, asyncio.Task[None]]] = {}
         self._received: asyncio.Queue[ReceivedFrame] = asyncio.Queue(_PENDING_FRAMES)
-        self._sent = 0
+        self._incomplete: set[str] = set()
+        """Makers of which a frame was dropped."""
+        self.outbox = Outbox()
         self._awaited: Counter[SeriesKey | str] = Counter()
         """How many clients wait for a series, or the source of a kind: it is not dropped meanwhile."""
         self.lag_ms: float | None = None
@@ -169,10 +170,9 @@ class Hub:
     # Frames of bar makers
 
     def _on_frame(self, received: ReceivedFrame) -> None:
-        """Take a frame from the reader; one that the hub has no room for is as good as missing."""
+        """Take a frame from the reader; where there is no room for it, the oldest one is as good as missing."""
         if self._received.full():
-            self._received.get_nowait()
-            received = ReceivedFrame(received.frame, needs_snapshot=True)
+            self._incomplete.add(self._received.get_nowait().frame.maker)
         self._received.put_nowait(received)
 
     async def _apply_frames(self) -> None:
@@ -181,15 +181,18 @@ class Hub:
             frame = received.frame
             self.n += 1
             self.lag_ms = max(0.0, (now_ns() - frame.sent_ns) / 1e6)
-            if received.needs_snapshot:
+            if received.needs_snapshot or frame.maker in self._incomplete:
+                self._incomplete.discard(frame.maker)
                 self._reload(frame.maker)
             for key, rows in self._followed_bars(frame):
                 if key in self._waiting_frames:
                     self._waiting_frames[key].append(frame)
                 elif _is_after(self._series[key], frame):
-                    await self._apply_bars(key, frame, rows)
-            await self._apply_revised(frame)
-            await self._apply_prices(frame)
+                    self._apply_bars(key, frame, rows)
+            self._apply_revised(frame)
+            self._apply_prices(frame)
+            # Other work has its turn also while frames wait.
+            await asyncio.sleep(0)
 
     def _followed_bars(self, frame: Frame) -> Iterable[tuple[SeriesKey, Any]]:
         """The bars of each followed series in a frame."""
@@ -205,37 +208,33 @@ class Hub:
                 if key in self._series:
                     yield key, of_symbol[of_symbol["interval"] == interval]
 
-    async def _apply_bars(self, key: SeriesKey, frame: Frame, rows: Any) -> None:
+    def _apply_bars(self, key: SeriesKey, frame: Frame, rows: Any) -> None:
         changes = self._series[key].apply(frame_rows(frame, rows), self.n)
         for topic in self._bars_topics(key):
             topic.publish_changes(changes, self.n)
-            await self._take_turns(len(topic.subscriptions))
 
-    async def _apply_revised(self, frame: Frame) -> None:
+    def _apply_revised(self, frame: Frame) -> None:
         for place, start, end in frame.revised:
             for key, series in list(self._series.items()):
                 if key[:2] == frame.keys[place]:
                     series.note_revised(start, end, self.n)
-                    await self._publish_revised(key, start, end)
+                    self._publish_revised(key, start, end)
 
-    async def _publish_revised(self, key: SeriesKey, start_ns: int, end_ns: int) -> None:
+    def _publish_revised(self, key: SeriesKey, start_ns: int, end_ns: int) -> None:
         for topic in self._bars_topics(key):
             topic.publish_revised(start_ns, end_ns, self.n)
-            await self._take_turns(len(topic.subscriptions))
 
-    async def _apply_prices(self, frame: Frame) -> None:
+    def _apply_prices(self, frame: Frame) -> None:
         for place in frame.latest["key"].tolist():
             venue, symbol = frame.keys[place]
             topic = self._topics.get(("latest", venue, symbol))
             last = self._prices.by_symbol(venue).get(symbol)
             if isinstance(topic, LatestTopic) and last is not None:
                 topic.update(last, self.n)
-                await self._take_turns(len(topic.subscriptions))
         if frame.rankings is not None:
             for topic in list(self._topics.values()):
                 if isinstance(topic, RankingsTopic):
                     topic.update(self.n)
-                    await self._take_turns(len(topic.subscriptions))
 
     def _bars_topics(self, key: SeriesKey) -> list[BarsTopic]:
         found = (self._topics.get(("bars", *key, full)) for full in (False, True))
@@ -283,14 +282,14 @@ class Hub:
                 # Frames are missing: they may have announced changes of older bars.
                 end = min(series.first, MAX_TS) - 1
                 series.note_revised(0, end, self.n)
-                await self._publish_revised(key, 0, end)
+                self._publish_revised(key, 0, end)
         waiting = self._waiting_frames.pop(key, [])
         self._loading.pop(key, None)
         for frame in waiting:
             for found, rows in self._followed_bars(frame):
                 if found == key and _is_after(series, frame):
                     self.n += 1
-                    await self._apply_bars(key, frame, rows)
+                    self._apply_bars(key, frame, rows)
 
     # The stream of ticks
 
@@ -315,13 +314,6 @@ class Hub:
             topic.add(rows, self.n)
 
     # Time
-
-    async def _take_turns(self, sent: int) -> None:
-        """Let other work run after many messages."""
-        self._sent += sent
-        if self._sent >= _SENT_BEFORE_PAUSE:
-            self._sent = 0
-            await asyncio.sleep(0)
 
     async def _send_heartbeats(self) -> None:
         while True:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgpack
@@ -12,6 +13,8 @@ import orjson
 _TEXT, _BINARY = 0x81, 0x82
 """First byte of a frame: the last of its message, with its opcode (RFC 6455, 5.2)."""
 _SHORT, _MEDIUM = 126, 2**16
+PING = bytes((0x89, 0))
+"""The frame of a ping without anything in it."""
 
 
 class Message:
@@ -21,22 +24,16 @@ class Message:
         """`items` by position, and a function that gives the same with names."""
         self._items = items
         self._named = named
-        self._binary: bytes | None = None
-        self._text: bytes | None = None
 
-    @property
+    @cached_property
     def binary(self) -> bytes:
         """The WebSocket frame with the items as a msgpack array."""
-        if self._binary is None:
-            self._binary = _frame(_BINARY, msgpack.packb(self._items))
-        return self._binary
+        return _frame(_BINARY, msgpack.packb(self._items))
 
-    @property
+    @cached_property
     def text(self) -> bytes:
         """The WebSocket frame with a JSON object."""
-        if self._text is None:
-            self._text = _frame(_TEXT, orjson.dumps(self._named()))
-        return self._text
+        return _frame(_TEXT, orjson.dumps(self._named()))
 
 
 def _frame(first: int, payload: bytes) -> bytes:

@@ -21,8 +21,9 @@ class Client(Protocol):
     """Whether nothing may be sent to it now: it has not taken what was sent before."""
     wants_text: bool
 
-    def send(self, message: Message) -> None:
-        """Send a message."""
+    @property
+    def send(self) -> Callable[[Message], None]:
+        """Sends a message."""
 
     def fall_behind(self, subscription: Subscription) -> None:
         """Note that the client has missed something of a subscription."""

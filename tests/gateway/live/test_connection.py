@@ -17,6 +17,7 @@ from gateway.live import client as live_client
 from gateway.live.bars import BarSeries, BarsTopic
 from gateway.live.client import LiveClient
 from gateway.live.connection import LiveConnection
+from gateway.live.outbox import Outbox
 from gateway.live.requests import Subscribe
 from gateway.live.topic import Topic
 from gateway.rest.problems import FOREIGN_PAGE, Problem
@@ -33,6 +34,7 @@ class _Hub:
 
     def __init__(self) -> None:
         self.clients: set[LiveClient] = set()
+        self.outbox = Outbox()
         self.topics: dict[str, BarsTopic] = {}
         self.n = 1
         self.url = ""
