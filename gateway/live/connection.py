@@ -54,7 +54,7 @@ class LiveConnection(asyncio.Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._outbox = hub.outbox
         self._unsent: list[bytes] = []
-        self._has_too_many = False
+        self._has_too_many = self._is_paused = False
         self._is_open = False
         self._file = -1
         """The descriptor of the open socket."""
@@ -76,6 +76,7 @@ class LiveConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Called by the transport when the client does not take what is sent."""
+        self._is_paused = True
         if self._client is not None and self._transport is not None:
             # Its requests wait too: each may have an answer.
             self._transport.pause_reading()
@@ -83,6 +84,7 @@ class LiveConnection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Called by the transport when it has."""
+        self._is_paused = False
         if self._client is not None and self._transport is not None and self._protocol.state is State.OPEN:
             self._transport.resume_reading()
             self._client.resume()
@@ -130,9 +132,10 @@ class LiveConnection(asyncio.Protocol):
                 return
         if sent < len(data):
             self._transport.write(data[sent:])
-        if self._has_too_many and not self._transport.get_write_buffer_size():
+        if self._has_too_many:
             self._has_too_many = False
-            self.resume_writing()
+            if not self._is_paused:
+                self.resume_writing()
 
     def ping(self) -> bool:
         """Ask for a sign of life; False if nothing has come since so many pings before."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from tapehouse.stream.wire import unpack
 
 FIELDS = {"trades": TRADE_FIELDS, "quotes": QUOTE_FIELDS, "gaps": GAP_FIELDS}
 _RECENT_S = 10
-"""How long messages stay in memory: those of before are written, or the writer is late."""
+"""How long messages stay in memory at least, as far as there is room; those that are not written stay longer."""
 _MOST_BYTES = 32 * 2**20
 """Of messages in memory."""
 _TAKEN_BYTES = 4 * 2**20
@@ -47,14 +48,28 @@ class TickSource:
         self._on_rows = on_rows
         self.wanted: set[tuple[str, str]] = set()
         """(venue, symbol) that somebody follows."""
-        self._recent: deque[tuple[int, int, Batch]] = deque()
-        """When a message was stored, ns, its bytes, and its rows."""
+        self._recent: deque[tuple[int, int, int, Batch]] = deque()
+        """A message's sequence, when it was stored, ns, its bytes, and its rows."""
+        self._written_seq = 0
+        """Messages up to this one were written to the store when that was last looked at."""
         self._bytes = 0
         self.is_ready = asyncio.Event()
         """Set once all rows are in memory that the store may not have yet."""
 
     async def run(self) -> None:
         """Read the stream until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow_writers())
+            await self._read()
+
+    async def _follow_writers(self) -> None:
+        """Learn every second what writers have written."""
+        while True:
+            with contextlib.suppress(TapehouseError, NatsError):
+                self._written_seq = await self._last_written()
+            await asyncio.sleep(_RETRY_S)
+
+    async def _read(self) -> None:
         next_seq = wanted_seq = 0
         while True:
             consumer = None
@@ -70,7 +85,7 @@ class TickSource:
                         self.is_ready.set()
                     for message in await consumer.take(_TAKEN_BYTES):
                         next_seq = message.seq + 1
-                        self._received(message.stored_ns, message.data)
+                        self._received(message.seq, message.stored_ns, message.data)
                     await asyncio.sleep(0)
             except (TapehouseError, NatsError) as reason:
                 _log.warning("live stream interrupted", kind=self._kind, reason=str(reason) or repr(reason))
@@ -82,21 +97,25 @@ class TickSource:
 
     async def _start(self) -> tuple[int, int]:
         """The first message that is not written to the store yet, and the last one of the kind."""
+        return await self._last_written() + 1, await last_seq_of(self._bus, f"ticks.{self._kind}.>")
+
+    async def _last_written(self) -> int:
+        """A message up to which all are written to the store."""
         last = await last_seq(self._bus)
         state = await self._bus.shared_state()
         shards = await sharding.read(state)
-        unwritten = [last]
+        written = [last]
         for shard in shards.numbers:
             progress = await read_progress(self._bus, state, shard, shards.created_ns)
             if not progress.is_written:
-                unwritten.append(progress.floor.seq)
-        return min(unwritten) + 1, await last_seq_of(self._bus, f"ticks.{self._kind}.>")
+                written.append(progress.floor.seq)
+        return min(written)
 
     def recent(self, venue: str, symbol: str) -> list[Row]:
         """The rows of a symbol in memory, in the order in which they were stored."""
         return [
             row
-            for _, _, batch in self._recent
+            for *_, batch in self._recent
             if batch.venue == venue
             for row in _rows(batch, symbol, self._kind)
         ]
@@ -112,17 +131,15 @@ class TickSource:
             mem_storage=True,
         )
 
-    def _received(self, stored_ns: int, data: bytes) -> None:
+    def _received(self, seq: int, stored_ns: int, data: bytes) -> None:
         try:
             batch = unpack(data)
         except WireError:
             return  # the writer puts it in quarantine
-        self._recent.append((stored_ns, len(data), batch))
+        self._recent.append((seq, stored_ns, len(data), batch))
         self._bytes += len(data)
-        while self._recent and (
-            self._bytes > _MOST_BYTES or self._recent[0][0] < stored_ns - _RECENT_S * SECOND
-        ):
-            self._bytes -= self._recent.popleft()[1]
+        while self._bytes > _MOST_BYTES or self._is_old(stored_ns):
+            self._bytes -= self._recent.popleft()[2]
         if self._kind == "gaps":
             self._on_rows(batch.venue, "", _rows(batch, None, self._kind))
             return
@@ -133,6 +150,11 @@ class TickSource:
                 rows = _rows(batch, symbol, self._kind)
                 if rows:
                     self._on_rows(batch.venue, symbol, rows)
+
+    def _is_old(self, now_ns: int) -> bool:
+        """Whether the first message in memory is written, and was stored a while ago: the store shows its rows."""
+        seq, stored_ns, *_ = self._recent[0]
+        return seq <= self._written_seq and stored_ns < now_ns - _RECENT_S * SECOND
 
 
 def _rows(batch: Batch, symbol: str | None, kind: str) -> list[Row]:

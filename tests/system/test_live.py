@@ -143,6 +143,7 @@ async def _until_equal(loops: list[_Loop], differs: Callable[[_Loop], object]) -
         await asyncio.sleep(_LOOK_S)
 
 
+@pytest.mark.long
 async def test_bars_have_no_seam_whoever_is_killed_and_whenever_a_loop_begins(
     platform: Up, db: Database, symbols: list[str]
 ) -> None:
@@ -181,6 +182,7 @@ async def test_bars_have_no_seam_whoever_is_killed_and_whenever_a_loop_begins(
         assert sum(loop.reconnected for loop in loops) >= 12
 
 
+@pytest.mark.long
 async def test_trades_come_once_and_those_that_do_not_are_told(
     platform: Up, db: Database, symbols: list[str]
 ) -> None:
