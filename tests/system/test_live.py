@@ -192,7 +192,7 @@ async def test_trades_come_once_and_those_that_do_not_are_told(
         def begin(count: int) -> None:
             for _ in range(count):
                 symbol = chance.choice(symbols)
-                stream = db.live.trades(symbol, last=chance.choice([0, 10, 1000]), on_notice=lambda _: None)
+                stream = db.live.trades(symbol, last=chance.choice([1, 10, 1000]), on_notice=lambda _: None)
                 loops.append(_Loop(symbol, "", stream))
 
         for part in ("gateway", "nats", "writer", "gateway", "questdb"):
@@ -205,9 +205,11 @@ async def test_trades_come_once_and_those_that_do_not_are_told(
         begin(3)
 
         def differs(loop: _Loop) -> object:
-            trades: list[Trade] = list(loop.records)
-            if len(trades) < 5:
+            records: list[Trade] = list(loop.records)
+            if len(records) < 5:
                 return "too few trades"
+            # A late trade may be of before the snapshot, which the loop does not have to know.
+            trades = [trade for trade in records if trade.seq >= records[0].seq]
             seqs = [trade.seq for trade in trades]
             first, last = min(seqs), max(seqs)
             start = min(trade.ts_event for trade in trades)
