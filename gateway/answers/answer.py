@@ -78,10 +78,10 @@ class QueryAnswer:
 
         Nothing is read. Only for use before the first `next`, in its place.
         """
-        if self.query.kind != "bars" or self.query.columns:
-            return None
         _, last = source_span(self._execution.query)
-        found = find_cached_bars(self._execution) if last <= self._closed_ns else None
+        if self.query.columns or last > self._closed_ns:
+            return None
+        found = find_cached_bars(self._execution)
         return None if found is None else CachedJson(self._execution.day_bars, found)
 
     def _read_checked(self, check_names: Callable[[Query], None]) -> Generator[pa.RecordBatch]:

@@ -38,8 +38,6 @@ class Topics(Protocol):
 class Socket(Protocol):
     """What a client is sent through."""
 
-    wants_text: bool
-
     def write(self, message: Message) -> None:
         """Send a message."""
 
@@ -59,7 +57,6 @@ class LiveClient:
         self._socket = socket
         self.send: Callable[[Message], None] = socket.write
         """Send a message, whether or not the client is slow."""
-        self.wants_text = socket.wants_text
         self._subscriptions: dict[int, Subscription] = {}
         self._waiting: dict[int, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(_MOST_HISTORY_READS)

@@ -10,6 +10,7 @@ from typing_extensions import override
 from gateway.last_prices import LastPrice
 from gateway.live.message import Message
 from gateway.live.requests import Subscribe
+from gateway.live.symbol_topic import NewestTopic
 from gateway.live.topic import Position, Topic
 from tapehouse.bars.rankings import MEASURES
 from tapehouse.clock import iso
@@ -18,10 +19,11 @@ from tapehouse.stream.live_messages import LATEST, RANKINGS, scaled
 Ranking = list[tuple[str, str, float, float, float]]
 
 
-class LatestTopic(Topic):
+class LatestTopic(NewestTopic):
     """The last price of a symbol."""
 
     channel = "latest"
+    message_type = LATEST
 
     def __init__(
         self,
@@ -33,15 +35,9 @@ class LatestTopic(Topic):
         read_stored: Callable[[], Any],
     ) -> None:
         """`last`: the last price if it is known; `read_stored()` gives awaitably the stored one, or None."""
-        super().__init__(number, epoch, n)
-        self.venue, self.symbol = key
+        super().__init__(number, epoch, n, key)
         self._last = last
         self._read_stored = read_stored
-
-    @property
-    @override
-    def title(self) -> dict[str, Any]:
-        return {"venue": self.venue, "symbol": self.symbol}
 
     @override
     async def read_history(self, request: Subscribe) -> LastPrice | None:
@@ -51,21 +47,13 @@ class LatestTopic(Topic):
     @override
     def snapshot(self, request: Subscribe, history: LastPrice | None) -> Any:
         self._last = self._last or history
-        return self._encode()
-
-    @override
-    def changes(self, after: int) -> Any:
-        return self._encode() if self.n > after else None
-
-    @override
-    def catch_up(self, after: Position) -> Iterator[Message]:
-        yield self._message()
+        return self.encode()
 
     def update(self, last: LastPrice, n: int) -> None:
         """Publish a price that is not the one before."""
         if last != self._last:
             before, self.n, self._last = Position(self.n), n, last
-            self.publish(self._message, before)
+            self.publish(self.message, before)
 
     @override
     def named(self, rows: Any) -> Any:
@@ -74,17 +62,8 @@ class LatestTopic(Topic):
         seq, ts_event, _, price, size = self._last
         return {"ts_event": iso(ts_event, 9), "seq": seq, "price": price, "size": size}
 
-    def _message(self) -> Message:
-        named = {
-            "type": "latest",
-            "topic": self.number,
-            **self.title,
-            "n": self.n,
-            **(self.named(None) or {}),
-        }
-        return Message([LATEST, self.number, self.n, *(self._encode() or ())], lambda: named)
-
-    def _encode(self) -> Any:
+    @override
+    def encode(self) -> list[Any] | None:
         if self._last is None:
             return None
         seq, ts_event, _, price, size = self._last

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from gateway.live.message import Message
 from gateway.live.requests import Subscribe
+from gateway.live.symbol_topic import NewestTopic, SymbolTopic
 from gateway.live.topic import Position, Topic
 from tapehouse.clock import iso
 from tapehouse.stream.live_messages import GAPS, QUOTES, SKIPPED, TRADES, scaled, unscaled
@@ -27,7 +28,7 @@ _SENT_TOGETHER = 500
 """Trades in one message, at most."""
 
 
-class TradesTopic(Topic):
+class TradesTopic(SymbolTopic):
     """The trades of a symbol. A client is told of each that it is not sent."""
 
     channel = "trades"
@@ -42,18 +43,12 @@ class TradesTopic(Topic):
         read_last: Callable[[int], Any],
     ) -> None:
         """`recent`: the newest trades; `read_last(count)` gives awaitably the last stored ones, in order of time."""
-        super().__init__(number, epoch, n)
-        self.venue, self.symbol = key
+        super().__init__(number, epoch, n, key)
         self._read_last = read_last
         self._rows: OrderedDict[tuple[int, int], tuple[int, Row]] = OrderedDict()
         """By time and seq: the version at which the row came, and the row; in the order in which they came."""
         self._seq = self._count = 0
         self._add(recent, n)
-
-    @property
-    @override
-    def title(self) -> dict[str, Any]:
-        return {"venue": self.venue, "symbol": self.symbol}
 
     @override
     async def read_history(self, request: Subscribe) -> list[Row]:
@@ -144,24 +139,19 @@ class TradesTopic(Topic):
         ]
 
 
-class QuotesTopic(Topic):
+class QuotesTopic(NewestTopic):
     """The quote of a symbol with the highest seq."""
 
     channel = "quotes"
+    message_type = QUOTES
 
     def __init__(
         self, number: int, epoch: int, n: int, key: tuple[str, str], read_last: Callable[[int], Any]
     ) -> None:
         """`read_last(count)` gives awaitably the last stored quotes."""
-        super().__init__(number, epoch, n)
-        self.venue, self.symbol = key
+        super().__init__(number, epoch, n, key)
         self._read_last = read_last
         self._row: Row | None = None
-
-    @property
-    @override
-    def title(self) -> dict[str, Any]:
-        return {"venue": self.venue, "symbol": self.symbol}
 
     @override
     async def read_history(self, request: Subscribe) -> list[Row]:
@@ -172,38 +162,21 @@ class QuotesTopic(Topic):
     def snapshot(self, request: Subscribe, history: list[Row]) -> Any:
         if self._row is None and history:
             self._row = history[-1]
-        return self._encode()
-
-    @override
-    def changes(self, after: int) -> Any:
-        return self._encode() if self.n > after else None
-
-    @override
-    def catch_up(self, after: Position) -> Iterator[Message]:
-        yield self._message()
+        return self.encode()
 
     def add(self, rows: Sequence[Row], n: int) -> None:
         """Publish the newest of some quotes, if it is newer than the one before."""
         newest = max(rows, key=lambda row: row[1])
         if self._row is None or newest[1] > self._row[1]:
             before, self.n, self._row = Position(self.n), n, newest
-            self.publish(self._message, before)
+            self.publish(self.message, before)
 
     @override
     def named(self, rows: Any) -> Any:
         return None if self._row is None else _named(QUOTE_FIELDS, self._row)
 
-    def _message(self) -> Message:
-        named = {
-            "type": "quotes",
-            "topic": self.number,
-            **self.title,
-            "n": self.n,
-            **(self.named(None) or {}),
-        }
-        return Message([QUOTES, self.number, self.n, *(self._encode() or ())], lambda: named)
-
-    def _encode(self) -> Any:
+    @override
+    def encode(self) -> list[Any] | None:
         if self._row is None:
             return None
         ts, seq, *values = self._row

@@ -19,7 +19,6 @@ class Client(Protocol):
 
     is_slow: bool
     """Whether nothing may be sent to it now: it has not taken what was sent before."""
-    wants_text: bool
 
     @property
     def send(self) -> Callable[[Message], None]:
@@ -82,9 +81,6 @@ class Topic:
     def title(self) -> dict[str, Any]:
         """What the topic is of, for messages with names."""
         return {}
-
-    async def prepare(self) -> None:
-        """Wait until the topic's rows are there. Raises TapehouseError."""
 
     async def read_history(self, request: Subscribe) -> Any:
         """What the snapshot of a request needs beside the topic's own rows; may be out of date when it is there."""
