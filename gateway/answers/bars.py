@@ -156,8 +156,7 @@ def _spans_of_days(
 
 def _read_span(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBatch:
     """The bars of a span that starts and ends at bar boundaries; closed days from memory where they are cached."""
-    interval = _interval(execution)
-    if len(execution.query.symbols) != 1 or DAY % interval.length or end_ns - start_ns > _ASKED_WHOLE:
+    if not _is_cached_by_day(execution, start_ns, end_ns):
         return _read_stores(execution, start_ns, end_ns)
     parts: list[pa.RecordBatch] = []
     missing: list[tuple[int, str | None]] = []
@@ -172,6 +171,12 @@ def _read_span(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordBat
         missing = []
     parts += _read_missing(execution, missing, start_ns, end_ns)
     return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
+
+
+def _is_cached_by_day(execution: Execution, start_ns: int, end_ns: int) -> bool:
+    """Whether bars of a span are cached at all: those of one symbol whose days are made of whole bars."""
+    is_of_days = DAY % _interval(execution).length == 0
+    return len(execution.query.symbols) == 1 and is_of_days and end_ns - start_ns <= _ASKED_WHOLE
 
 
 def _find_cached(
@@ -204,9 +209,8 @@ def find_cached_bars(execution: Execution) -> list[CachedSlice] | None:
     query = execution.query
     if query.kind != "bars" or query.last or query.fill != "none" or query.after is not None:
         return None
-    interval = _interval(execution)
     first, last = source_span(query)
-    if len(query.symbols) != 1 or DAY % interval.length or last - first > _ASKED_WHOLE:
+    if not _is_cached_by_day(execution, first, last):
         return None
     found = []
     for day in range(first // DAY * DAY, last, DAY):
