@@ -136,6 +136,10 @@ def _below(day: str, rows: list[Row]) -> list[Row]:
     return [row for row in rows if row["ts_event"] < parse_ns(day)]
 
 
+def _from(day: str, rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["ts_event"] >= parse_ns(day)]
+
+
 def _before(day: str, *batches: Batch) -> list[Row]:
     """The rows of batches before a day."""
     return by_key(_below(day, _rows(*batches)), batches[0].kind)
@@ -143,7 +147,7 @@ def _before(day: str, *batches: Batch) -> list[Row]:
 
 def _since(day: str, *batches: Batch) -> list[Row]:
     """The rows of batches from a day on."""
-    return by_key([row for row in _rows(*batches) if row["ts_event"] >= parse_ns(day)], batches[0].kind)
+    return by_key(_from(day, _rows(*batches)), batches[0].kind)
 
 
 def _hot(reader: QuestReader, kind: Kind, venue: str) -> list[Row]:
@@ -312,6 +316,7 @@ async def test_a_seal_is_not_confirmed_before_a_commit_under_way_has_ended(
 
 
 @pytest.mark.parametrize("then", [_TWO, _THREE])
+@pytest.mark.parametrize("commit_bytes", [2**10, 2**20], ids=["a message a commit", "all in one commit"])
 async def test_a_writer_cut_off_before_it_acknowledges_stores_late_rows_again_in_their_order(
     settings: Settings,
     admin: Bus,
@@ -319,6 +324,7 @@ async def test_a_writer_cut_off_before_it_acknowledges_stores_late_rows_again_in
     reader: QuestReader,
     venue: str,
     monkeypatch: pytest.MonkeyPatch,
+    commit_bytes: int,
     then: str,
 ) -> None:
     batches = [_batch(TRADES, 60, number, venue) for number in range(6)]
@@ -334,7 +340,7 @@ async def test_a_writer_cut_off_before_it_acknowledges_stores_late_rows_again_in
 
     with monkeypatch.context() as patch:
         patch.setattr(LateRowsPublisher, "put", stop_behind)
-        async with _writing(settings):
+        async with _writing(_with(settings, commit_bytes=commit_bytes)):
             await until(stood.is_set, "the late rows of the fourth message")
     floor = await state.get("floor.0")
     assert floor["seq"] < 4
@@ -344,11 +350,17 @@ async def test_a_writer_cut_off_before_it_acknowledges_stores_late_rows_again_in
     async with _writing(_with(settings, commit_bytes=2**10)):
         await _passed(state, seq)
     late = _rows(*await _late(admin))
-    assert by_key(_once(late), TRADES) == _before(then, *batches)
+    # What was committed before stays where the seal of then had it.
+    committed, again = batches[: floor["seq"]], batches[floor["seq"] :]
+    assert by_key(_once(late), TRADES) == by_key(
+        _below(_TWO, _rows(*committed)) + _below(then, _rows(*again)), TRADES
+    )
     # The replay is there as a whole, behind what was there: the last row of a key is the one that counts.
     replayed = [row["seq"] for row in late[-len(_before(then, *batches[3:])) :]]
     assert sorted(replayed) == replayed
-    assert _hot(reader, TRADES, venue) == _since(then, *batches)
+    assert _hot(reader, TRADES, venue) == by_key(
+        _from(_TWO, _rows(*committed)) + _from(then, _rows(*again)), TRADES
+    )
 
 
 async def test_a_seal_is_kept_when_the_writer_or_its_session_starts_anew_and_never_goes_back(
