@@ -27,6 +27,7 @@ NAMES = (
     "gateway_large",
     "gateway_latest",
     "fanout",
+    "hostile_sockets",
     "idle",
     "help",
 )

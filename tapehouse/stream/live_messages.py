@@ -29,7 +29,8 @@ server gave to a subscription's rows, the same for all sockets; n is the version
      4 LATEST        [4, topic, n, ts, seq, price, size]
      5 RANKINGS      [5, topic, n, [[venue, symbol, change, volatility, turnover], ...]]
      6 GAPS          [6, topic, n, [[kind, venue, symbol, ts, ts_end, seq, seq_last, missing, closed, reason], ...]]
-     7 REVISED       [7, topic, start, end]          stored bars older than those of the snapshot changed in this span
+     7 REVISED       [7, topic, start, end]          stored bars older than those of the snapshot changed in this span,
+                     start and end in ns, both inclusive
      8 SKIPPED       [8, topic, seq_from, seq_to, count]    trades that were not sent: query them
      9 ERROR         [9, id, title, detail, remedy, problem]     id is nil where the fault is no subscription's;
                      problem: the last part of the problem's type, as in answers of the REST interface
@@ -38,7 +39,8 @@ server gave to a subscription's rows, the same for all sockets; n is the version
     12 SLOW          [12, ms]                        the client was too slow for so long; next comes the newest state
     13 UNSUBSCRIBED  [13, id]
 
-Times are ns UTC, but in bars s UTC. The rows of SUBSCRIBED are those of the channel's messages: of bars, rankings and
+Times are ns UTC, but in bars s UTC. Times in ns and epoch are above 2^53: read them as whole numbers of 64 bits (in
+JavaScript as bigint). The rows of SUBSCRIBED are those of the channel's messages: of bars, rankings and
 gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With
 `resumed` they are what changed after the version the client had; without it they replace all that the client has.
 Its venue is that of the symbol, nil for rankings and gaps.
@@ -94,6 +96,7 @@ HEARTBEAT_S = 5.0
 CLOSE_CODES = {
     1000: "the client closed",
     1001: "the gateway stops",
+    1002: "a frame that no client may send: compressed, without a mask, out of order",
     1003: "a request was not text",
     1007: "a request was not UTF-8",
     1008: "too many subscriptions or requests",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import zlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,7 @@ import msgpack
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 
 from gateway.live import client as live_client
 from gateway.live.bars import BarSeries, BarsTopic
@@ -121,6 +123,38 @@ async def test_what_no_request_may_be_ends_the_connection(hub: _Hub, sent: str |
     async with connect(hub.url, compression=None) as connection:
         await connection.send(sent)
         assert await _close_code(connection) == code
+
+
+_BROKEN = {
+    "compressed": Frame(Opcode.TEXT, zlib.compress(bytes(10_000_000))).serialize(mask=True),
+    "two beginnings": 2 * Frame(Opcode.TEXT, b"{", fin=False).serialize(mask=True),
+    "no mask": Frame(Opcode.TEXT, b"{}").serialize(mask=False),
+}
+_COMPRESSED = 0x40
+
+
+@pytest.mark.parametrize("name", _BROKEN)
+async def test_frames_that_no_client_may_send_end_the_connection(hub: _Hub, name: str) -> None:
+    sent = bytearray(_BROKEN[name])
+    if name == "compressed":
+        sent[0] |= _COMPRESSED
+    async with connect(hub.url, compression=None) as connection:
+        connection.transport.write(sent)
+        assert await _close_code(connection) == 1002
+
+
+async def test_ten_thousand_subscriptions_at_once_end_the_connection_before_they_cost_anything(
+    hub: _Hub,
+) -> None:
+    requests = (json.dumps({**_SUBSCRIBE, "id": at, "symbol": f"S{at}"}).encode() for at in range(10_000))
+    async with connect(hub.url, compression=None) as connection:
+        connection.transport.write(
+            b"".join(Frame(Opcode.TEXT, text).serialize(mask=True) for text in requests)
+        )
+        assert await _close_code(connection) == 1008
+        assert (connection.close_reason or "").startswith("expected at most 500 subscriptions")
+    assert len(hub.topics) <= live_client.MOST_SUBSCRIPTIONS
+    assert all(not topic.subscriptions for topic in hub.topics.values())
 
 
 async def test_too_many_subscriptions_or_requests_end_the_connection(
