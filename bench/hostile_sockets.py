@@ -2,7 +2,7 @@
 
 In turns of ten seconds, four of each. The attacks: 50 sockets that subscribe to all and read nothing; each half second
 a megabyte of junk, 10,000 subscriptions on one socket, a compressed message that unpacks to 10 MB, a page of another
-site, and two halves of messages that nothing ends. Each has to end as it should. HOSTILE_TURN_S makes it shorter for a try.
+site, and two beginnings of messages. Each has to end as it should. HOSTILE_TURN_S makes it shorter for a try.
 """
 
 from __future__ import annotations

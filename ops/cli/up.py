@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 @click.option(
     "--port", type=click.IntRange(0, 65_535), help="Port of the gateway; 0: any free port  [default: 8000]"
 )
+@click.option("--open", "opens", is_flag=True, help="Open the page in the browser once all is ready.")
 @options.home
-def command(feeds: tuple[str, ...], port: int | None, home: Path | None) -> None:
+def command(feeds: tuple[str, ...], port: int | None, opens: bool, home: Path | None) -> None:
     """Run NATS, QuestDB, ClickHouse, the roles and a feed until Ctrl-C, with a live status board.
 
     All data is in the home folder: a second start continues where the first stopped.
@@ -46,10 +47,10 @@ def command(feeds: tuple[str, ...], port: int | None, home: Path | None) -> None
     settings = load(home)
     check(feeds, settings)
     log.configure(quiet=sys.stdout.isatty())
-    uvloop.run(_up(settings, feeds, port))
+    uvloop.run(_up(settings, feeds, port, opens))
 
 
-async def _up(settings: Settings, feeds: tuple[str, ...], port: int | None) -> None:
+async def _up(settings: Settings, feeds: tuple[str, ...], port: int | None, opens: bool) -> None:
     from ops.stack.board import Board
     from ops.stack.home import Home
     from ops.stack.orphans import orphans
@@ -65,7 +66,7 @@ async def _up(settings: Settings, feeds: tuple[str, ...], port: int | None) -> N
     async with board.shown(stack):
         async with stack:
             try:
-                await signals.run(_run(stack, board, settings.home, feeds, port))
+                await signals.run(_run(stack, board, settings.home, feeds, port, opens))
             finally:
                 board.say("stopping")
         board.say("stopped")
@@ -73,15 +74,22 @@ async def _up(settings: Settings, feeds: tuple[str, ...], port: int | None) -> N
         sys.exit(KILLED)
 
 
-async def _run(stack: Stack, board: Board, home: Path, feeds: tuple[str, ...], port: int | None) -> None:
+async def _run(
+    stack: Stack, board: Board, home: Path, feeds: tuple[str, ...], port: int | None, opens: bool
+) -> None:
     """Start every part, then wait until one is given up: raises its StackError."""
     import asyncio
 
+    from ops.stack.browser import open_page
     from tapehouse.settings import load
 
     board.say("starting")
     await _start(stack, home, feeds, port)
-    board.say(f"ready; charts at {load(home).gateway.url}; home {home}; Ctrl-C stops")
+    url = load(home).gateway.url
+    ready = f"ready; charts at {url}; home {home}; Ctrl-C stops"
+    board.say(ready)
+    if opens and not await asyncio.to_thread(open_page, url):
+        board.say(f"no browser to open here; {ready}")
     beside = [asyncio.create_task(board.watch()), asyncio.create_task(_keep_room(stack.home))]
     try:
         raise await stack.failure()

@@ -36,7 +36,12 @@ def test_the_demo_goes_on_where_it_was_after_ctrl_c_a_kill_and_with_another_numb
     tmp_path: Path, starts: Callable[..., Up]
 ) -> None:
     rate = {"TAPEHOUSE_SIMULATOR__RATE": "5000", "TAPEHOUSE_SIMULATOR__SYMBOLS": "50"}
-    first = starts(tmp_path / "home", feed="sim", **rate)
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
+    browser.chmod(0o700)
+    first = starts(tmp_path / "home", feed="sim", words=("--open",), BROWSER=f"{browser} %s", **rate)
+    first.until(opened.exists, "the page to be opened", 30)
+    assert opened.read_text() == load(first.home).gateway.url
     first.until(lambda: int(ids(first)["rows"].sum()) > 10_000, "10,000 rows", 60)
     first.stop()
     assert first.process.returncode == 0

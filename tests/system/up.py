@@ -31,7 +31,7 @@ _STOP_S = 30
 class Up:
     """`tapehouse up` in a home of its own, on ports that no other test process chooses."""
 
-    def __init__(self, home: Path, feed: str = "none", **settings: str) -> None:
+    def __init__(self, home: Path, feed: str = "none", words: tuple[str, ...] = (), **settings: str) -> None:
         self.home = home
         self.env = {**os.environ, "TAPEHOUSE_HOME": str(home), **settings}
         self.log = home.with_suffix(".log")
@@ -41,7 +41,7 @@ class Up:
         said = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [TAPEHOUSE, "up", "--feed", feed],
+                [TAPEHOUSE, "up", "--feed", feed, *words],
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
