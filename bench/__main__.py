@@ -28,6 +28,7 @@ NAMES = (
     "gateway_latest",
     "fanout",
     "hostile_sockets",
+    "paint",
     "idle",
     "help",
 )
