@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from itertools import count
 from typing import Protocol
 
 from gateway.live.message import Message
@@ -23,6 +24,7 @@ _MOST_HISTORY_READS = 4
 _SLOW_S = 10.0
 """How long a client may take nothing."""
 _MOST_REREADS = 5
+_NUMBERS = count()
 
 
 class Topics(Protocol):
@@ -53,6 +55,8 @@ class LiveClient:
 
     def __init__(self, hub: Topics, socket: Socket) -> None:
         self.is_slow = False
+        self.number = next(_NUMBERS)
+        """In the order in which clients came."""
         self._hub = hub
         self._socket = socket
         self.send: Callable[[Message], None] = socket.write

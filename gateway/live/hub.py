@@ -33,6 +33,7 @@ _KEPT_S = 60.0
 """How long a topic that nobody follows is kept up, for clients that come back."""
 _SWEEP_S = 1.0
 _RETRY_S = 5.0
+_HEARTBEAT_TURNS = 50
 _PENDING_FRAMES = 1_000
 _READY_S = 10.0
 SeriesKey = tuple[str, str, str]
@@ -316,14 +317,22 @@ class Hub:
     # Time
 
     async def _send_heartbeats(self) -> None:
+        """Send each client one every HEARTBEAT_S: some at a time, so that no frame waits for those of all."""
         while True:
-            await asyncio.sleep(HEARTBEAT_S)
-            sent, lag = now_ns(), None if self.lag_ms is None else round(self.lag_ms)
-            message = Message([HEARTBEAT, sent, lag], partial(dict, type="heartbeat", sent=sent, lag=lag))
-            for client in list(self.clients):
-                client.check_alive()
-                if not client.is_slow:
-                    client.send(message)
+            turns: list[list[LiveClient]] = [[] for _ in range(_HEARTBEAT_TURNS)]
+            for client in self.clients:
+                turns[client.number % _HEARTBEAT_TURNS].append(client)
+            for clients in turns:
+                await asyncio.sleep(HEARTBEAT_S / _HEARTBEAT_TURNS)
+                self._send_heartbeat(clients)
+
+    def _send_heartbeat(self, clients: Iterable[LiveClient]) -> None:
+        sent, lag = now_ns(), None if self.lag_ms is None else round(self.lag_ms)
+        message = Message([HEARTBEAT, sent, lag], partial(dict, type="heartbeat", sent=sent, lag=lag))
+        for client in self.clients.intersection(clients):
+            client.check_alive()
+            if not client.is_slow and client in self.clients:
+                client.send(message)
 
     async def _sweep(self) -> None:
         """Drop what nobody follows, cut clients that stay slow, request missing snapshots again."""
