@@ -46,7 +46,7 @@ hypothesis.settings.register_profile("tapehouse", deadline=None)
 hypothesis.settings.load_profile("tapehouse")
 
 
-_PLATFORMS = {"up": "up", "mirrored": "mirrored", "handing": "mirrored"}
+_PLATFORMS = {"up": "up", "mirrored": "mirrored", "handing": "mirrored", "browsed": "browsed"}
 """Fixture of the session -> the files that may use it, as `platform_of` names them."""
 
 

@@ -24,10 +24,12 @@ class SharedPlatforms(LoadScopeScheduling):
 
 
 def platform_of(file: str) -> str:
-    """`up` or `mirrored` for the files that share that platform of tests/system/conftest.py, else the file."""
+    """`up`, `mirrored` or `browsed` for files that share that platform of tests/system/conftest.py, else the file."""
     folder, _, name = file.rpartition("/")
     if folder == "tests/system" and name.startswith(_MIRRORED):
         return "mirrored"
     if folder == "tests/system" and name.startswith(_UP):
         return "up"
+    if folder == "tests/system" and name.startswith("test_page"):
+        return "browsed"
     return file

@@ -1,6 +1,6 @@
 import { defineConfig } from "vitest/config";
 
-// tests/system/test_page.py starts a platform, and these against it.
+// tests/system/browsed.py starts a platform, and these against it, by topic.
 export default defineConfig({
   test: {
     environment: "node",

@@ -12,6 +12,7 @@ let stored: Map<number, number>;
 let asked: URL[];
 let sink: BarSink;
 let heard: string[];
+let reads: boolean[] = [];
 
 const feed: LiveFeed = {
   bars: (_, given) => ((sink = given), () => heard.push("stopped")),
@@ -52,6 +53,7 @@ async function started(): Promise<BarSession> {
     reset: () => heard.push("reset"),
     shifted: (added) => heard.push(`shifted ${added}`),
     changed: (effect, bars) => heard.push(`${effect} ${bars.length}`),
+    reading: (busy) => reads.push(busy),
     failed: (reason) => heard.push(`failed: ${reason.message}`),
   });
   await session.start();
@@ -66,6 +68,7 @@ beforeEach(() => {
   stored = new Map();
   asked = [];
   heard = [];
+  reads = [];
   vi.useFakeTimers({ now: NOW, toFake: ["Date"] });
   vi.stubGlobal("fetch", (address: string) => Promise.resolve(answer(address)));
 });
@@ -96,10 +99,33 @@ describe("the newest bars", () => {
     vi.stubGlobal("fetch", () => Promise.reject(new TypeError("refused")));
     const session = await started();
     expect(heard).toEqual(["failed: The gateway does not answer."]);
+    expect(reads).toEqual([true, false]);
     store(OPEN - 60_000, OPEN);
     vi.stubGlobal("fetch", (address: string) => Promise.resolve(answer(address)));
     sink.snapshot([whole(OPEN, 3)]);
     await vi.waitFor(() => expect(session.store.last?.time).toBe(OPEN));
+  });
+});
+
+describe("reading", () => {
+  test("is said from the request to the answer, and no more once the session has ended", async () => {
+    store(OPEN - 600 * 60, OPEN);
+    const session = await started();
+    expect(reads).toEqual([true, false]);
+    const older = session.older();
+    session.stop();
+    await older;
+    expect(reads).toEqual([true, false, true]);
+  });
+
+  test("again after a failure gives the bars", async () => {
+    vi.stubGlobal("fetch", () => Promise.reject(new TypeError("refused")));
+    const session = await started();
+    store(OPEN - 60_000, OPEN);
+    vi.stubGlobal("fetch", (address: string) => Promise.resolve(answer(address)));
+    await session.again();
+    expect(heard.at(-1)).toBe("reset");
+    expect(session.store.last?.time).toBe(OPEN);
   });
 });
 

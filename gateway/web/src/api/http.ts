@@ -14,8 +14,10 @@ export class RequestError extends Error {
 export type Parameters = Record<string, string | number | readonly string[] | undefined>;
 
 const PATIENCE_MS = 20_000;
+const AWAY = "See `tapehouse status`. The page goes on by itself when the gateway is there again.";
+const SLOW = "See `tapehouse status`, or ask for fewer bars.";
 
-/** The JSON at a path. Throws RequestError, or DOMException where `signal` ended it or it took too long. */
+/** The JSON at a path. Throws RequestError, or DOMException where `signal` ended it. */
 export async function getJson<T>(path: string, parameters: Parameters = {}, signal?: AbortSignal): Promise<T> {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   const ended = signal ? AbortSignal.any([signal, patience]) : patience;
@@ -23,7 +25,9 @@ export async function getJson<T>(path: string, parameters: Parameters = {}, sign
   try {
     answer = await fetch(path + queryString(parameters), { signal: ended, headers: { accept: "application/json" } });
   } catch (reason) {
-    if (reason instanceof TypeError) throw new RequestError(0, "The gateway does not answer.", "");
+    if (reason instanceof TypeError) throw new RequestError(0, "The gateway does not answer.", AWAY);
+    if (patience.aborted && !signal?.aborted)
+      throw new RequestError(0, `The gateway has not answered within ${PATIENCE_MS / 1000} s.`, SLOW);
     throw reason;
   }
   if (answer.ok) return (await answer.json()) as T;

@@ -19,6 +19,8 @@ export interface SessionEvents {
   shifted(added: number): void;
   /** Bars changed by live changes. */
   changed(effect: Effect, bars: readonly Bar[]): void;
+  /** A page of history is being read, or no more. */
+  reading(busy: boolean): void;
   failed(reason: Error): void;
 }
 
@@ -76,9 +78,14 @@ export class BarSession {
     });
   }
 
+  /** Read the newest bars again, as after a failure. */
+  async again(): Promise<void> {
+    await this.exclusively(() => this.load());
+  }
+
   /** Back to the newest bars. */
   async newest(): Promise<void> {
-    if (!this.store.reachesEnd) await this.exclusively(() => this.load());
+    if (!this.store.reachesEnd) await this.again();
   }
 
   private async load(): Promise<void> {
@@ -144,14 +151,19 @@ export class BarSession {
   /** One request for history at a time; another that comes meanwhile is not needed. */
   private async exclusively(work: () => Promise<void>): Promise<void> {
     if (this.busy) return;
-    this.busy = true;
+    this.setBusy(true);
     try {
       await work();
     } catch (reason) {
       this.fail(reason);
     } finally {
-      this.busy = false;
+      this.setBusy(false);
     }
+  }
+
+  private setBusy(busy: boolean): void {
+    this.busy = busy;
+    if (!this.ending.signal.aborted) this.events.reading(busy);
   }
 
   private fail(reason: unknown): void {

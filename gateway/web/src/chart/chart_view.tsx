@@ -14,6 +14,7 @@ import { CandleChart } from "./candles";
 import { Foot } from "./foot";
 import { Layers, describe } from "./layers";
 import { Legend } from "./legend";
+import { type Failure, Notice, failureOf } from "./notice";
 
 /** How near to the first loaded bar the next page is asked for. */
 const AHEAD = 150;
@@ -28,28 +29,27 @@ export function ChartView() {
   const [last, setLast] = createSignal<Bar>();
   const [hovered, setHovered] = createSignal<Bar | null>(null);
   const [decimals, setDecimals] = createSignal(2);
-  const [failure, setFailure] = createSignal("");
+  const [failure, setFailure] = createSignal<Failure | null>(null);
   const [counts, setCounts] = createSignal<Record<Origin, number>>({ live: 0, questdb: 0, clickhouse: 0 });
-  /** Of a series whose bars are not here yet; those of the one before are dimmed after a moment. */
-  const [loading, setLoading] = createSignal(false);
+  const [reading, setReading] = createSignal(false);
+  const [seesBefore, setSeesBefore] = createSignal(false);
   const [gaps, setGaps] = createSignal(0);
   const choices = createMemo(() => ({ colours: colours(), indicators: indicators(), compare: chartShown().compare }));
 
   const start = (series: Series) => {
     layers?.stop();
     session?.stop();
-    setFailure("");
+    setFailure(null);
     setLast(undefined);
     setHovered(null);
-    setLoading(Boolean(series.symbol));
+    setReading(false);
     if (!series.symbol) return;
     const begun = (session = new BarSession(series, feed, {
       reset: () => {
-        setFailure("");
+        setFailure(null);
         setDecimals(decimalsOf(begun.store.bars.slice(-100).map((bar) => bar.close)));
         chart.reset(begun.store, series.interval, decimals());
         setLast(begun.store.last);
-        setLoading(false);
         performance.mark("candles");
         setSettled(true);
         drawn.windowChanged();
@@ -64,11 +64,14 @@ export function ChartView() {
         drawn.markRevised();
         setLast(begun.store.last);
       },
+      reading: (busy) => {
+        setReading(busy);
+        if (busy) setFailure(null);
+      },
       failed: (reason) => {
-        setFailure(reason.message);
+        setFailure(failureOf(reason));
         // The candles of the series before would be taken for this one's.
         if (!begun.store.last) chart.reset(begun.store, series.interval, decimals());
-        setLoading(false);
         setSettled(true);
       },
     }));
@@ -88,6 +91,7 @@ export function ChartView() {
     chart = new CandleChart(element, colours(), zone(), {
       hover: (index) => setHovered(index === null ? null : (session?.store.bars[index] ?? null)),
       visible: (from, to) => {
+        setSeesBefore(from < 0);
         if (from < AHEAD) void session?.older();
         if (session && to > session.store.bars.length - AHEAD) void session.newer();
       },
@@ -124,12 +128,25 @@ export function ChartView() {
   return (
     <section class="flex min-h-0 min-w-0 flex-1 flex-col" aria-label="Chart">
       <div class="relative min-h-0 flex-1">
-        <Legend bar={hovered() ?? last()} decimals={decimals()} failure={failure()} gap={gapAt(hovered())} />
+        <Legend
+          bar={hovered() ?? last()}
+          decimals={decimals()}
+          failure={last() ? failure() : null}
+          gap={gapAt(hovered())}
+        />
         <div
           ref={element}
           class="absolute inset-0 transition-opacity"
-          classList={{ "opacity-20 delay-200": loading() }}
+          classList={{ "opacity-20 delay-200": reading() && !last() }}
           data-chart
+        />
+        <Notice
+          hasBars={Boolean(last())}
+          reading={reading()}
+          before={seesBefore()}
+          failure={failure()}
+          series={chartShown().symbol && `${chartShown().symbol} ${chartShown().interval}`}
+          again={() => void session?.again()}
         />
       </div>
       <Foot counts={counts()} gaps={gaps()} />

@@ -5,8 +5,9 @@ import { type Bar, type Values, differences } from "../bars/bar";
 import { count, dateTime, detailOf, percent, price, size } from "../format";
 import { chartShown, zone } from "../state";
 import { STORES } from "./foot";
+import type { Failure } from "./notice";
 
-export function Legend(props: { bar: Bar | undefined; decimals: number; failure: string; gap: string }) {
+export function Legend(props: { bar: Bar | undefined; decimals: number; failure: Failure | null; gap: string }) {
   const colour = () => (props.bar && props.bar.close >= props.bar.open ? "text-up" : "text-down");
   const Value = (value: { name: string; text: string; plain?: boolean }) => (
     <span class="whitespace-nowrap">
@@ -49,8 +50,8 @@ export function Legend(props: { bar: Bar | undefined; decimals: number; failure:
         <span class="text-accent">{props.gap}</span>
       </Show>
       <Show when={props.failure}>
-        <span class="text-accent" role="alert">
-          {props.failure}
+        <span class="text-accent" role="alert" title={props.failure?.remedy}>
+          {props.failure?.what}
         </span>
       </Show>
     </div>

@@ -3,10 +3,10 @@
 import { join } from "node:path";
 import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
 
-/** What tests/system/test_page.py passes on. */
+/** What tests/system/browsed.py passes on. */
 export function given(name: string): string {
   const value = process.env[`PAGE_${name}`];
-  if (!value) throw new Error(`expected PAGE_${name}: run tests/system/test_page.py`);
+  if (!value) throw new Error(`expected PAGE_${name}: run a tests/system/test_page*.py`);
   return value;
 }
 
@@ -28,7 +28,7 @@ export class Opened {
     browser: Browser,
     path: string,
     options: BrowserContextOptions = DESKTOP,
-    prepare: (page: Page) => Promise<void> = async () => {},
+    prepare: (page: Page) => Promise<unknown> = async () => {},
   ): Promise<Opened> {
     const context = await browser.newContext({ reducedMotion: "reduce", ...options });
     const opened = new Opened(await context.newPage());
