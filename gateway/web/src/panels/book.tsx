@@ -62,7 +62,7 @@ export function BookPanel() {
         }
       >
         {(now) => (
-          <div class="min-h-0 flex-1 overflow-y-auto" data-book>
+          <div class="min-h-0 flex-1 overflow-y-auto" role="region" aria-label="Price levels" tabindex={0} data-book>
             <Ladder levels={padded(now().asks).reverse()} side="ask" decimals={decimals()} largest={largest()} />
             <p class="border-line text-muted my-0.5 flex h-5 items-center gap-2 border-y px-2.5">
               <span>Spread {quote() ? price(quote()!.ask - quote()!.bid, decimals()) : "–"}</span>
@@ -112,7 +112,7 @@ function Ladder(props: { levels: Level[]; side: "bid" | "ask"; decimals: number;
         {({ level, total }) => (
           <div class="relative grid h-[18px] grid-cols-3 items-center px-2.5 text-right">
             <span
-              class="absolute inset-y-px right-0 opacity-60"
+              class="absolute inset-y-px right-0 opacity-50"
               classList={{ "bg-(--up-faint)": props.side === "bid", "bg-(--down-faint)": props.side === "ask" }}
               style={{ width: `${((level?.[1] ?? 0) / props.largest) * 66}%` }}
             />

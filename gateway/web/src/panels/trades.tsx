@@ -36,7 +36,8 @@ export function TradesPanel() {
   );
   const decimals = createMemo(() => decimalsOf(trades().map((trade) => trade.price)));
   return (
-    <section class="flex min-h-0 flex-1 flex-col overflow-y-auto" aria-label="Trades" data-trades>
+    // It has nothing to be chosen: to be scrolled by the keyboard it takes the focus itself.
+    <section class="flex min-h-0 flex-1 flex-col overflow-y-auto" aria-label="Trades" tabindex={0} data-trades>
       <For each={trades()}>
         {(trade) => {
           const side = SIDES[trade.side] ?? SIDES[0]!;
