@@ -1,5 +1,6 @@
 /** The keys of the page; the list of keys shows this table. */
 
+import { controls } from "./chart/controls";
 import { INTERVALS } from "./intervals";
 import { step, toggleWatched } from "./market";
 import { address, change, chartShown, go, overlay, setOverlay, setPanel, setPanelShown, setZone } from "./state";
@@ -11,19 +12,6 @@ export interface Key {
   readonly shown: string;
   readonly what: string;
   readonly run: () => void;
-}
-
-/** What the chart on the page can do by keys. */
-export interface ChartControls {
-  scroll(share: number): void;
-  zoom(factor: number): void;
-  newest(): void;
-}
-
-let controls: ChartControls | null = null;
-
-export function controlBy(chart: ChartControls | null): void {
-  controls = chart;
 }
 
 function toggleScale(scale: "log" | "percent"): void {
@@ -41,33 +29,39 @@ function showPanel(name: "watch" | "book" | "trades" | "rankings"): void {
   setPanelShown(true);
 }
 
-function toggleMenu(): void {
-  const menu = document.querySelector<HTMLDetailsElement>("[data-menu]");
+function toggleMenu(name: string): void {
+  const menu = document.querySelector<HTMLDetailsElement>(`[data-menu="${name}"]`);
   if (!menu) return;
   menu.open = !menu.open;
-  if (menu.open) menu.querySelector("input")?.focus();
+  if (menu.open) menu.querySelector<HTMLElement>("input, button")?.focus();
+}
+
+function menus(): HTMLDetailsElement[] {
+  return [...document.querySelectorAll<HTMLDetailsElement>("[data-menu]")];
 }
 
 export const KEYS: readonly Key[] = [
   { keys: ["/"], shown: "/", what: "Search a symbol", run: () => setOverlay("search") },
   { keys: [","], shown: ",", what: "Shorter interval", run: () => otherInterval(-1) },
   { keys: ["."], shown: ".", what: "Longer interval", run: () => otherInterval(1) },
-  { keys: ["ArrowLeft"], shown: "\u2190", what: "Into the past", run: () => controls?.scroll(-0.25) },
-  { keys: ["ArrowRight"], shown: "\u2192", what: "Towards now", run: () => controls?.scroll(0.25) },
-  { keys: ["ArrowUp", "+"], shown: "\u2191 or +", what: "Nearer", run: () => controls?.zoom(0.8) },
-  { keys: ["ArrowDown", "-"], shown: "\u2193 or \u2212", what: "Farther", run: () => controls?.zoom(1.25) },
-  { keys: ["End", "0"], shown: "End or 0", what: "The newest bars", run: () => controls?.newest() },
+  { keys: ["ArrowLeft"], shown: "\u2190", what: "Into the past", run: () => controls()?.scroll(-0.25) },
+  { keys: ["ArrowRight"], shown: "\u2192", what: "Towards now", run: () => controls()?.scroll(0.25) },
+  { keys: ["ArrowUp", "+"], shown: "\u2191 or +", what: "Nearer", run: () => controls()?.zoom(0.8) },
+  { keys: ["ArrowDown", "-"], shown: "\u2193 or \u2212", what: "Farther", run: () => controls()?.zoom(1.25) },
+  { keys: ["End", "0"], shown: "End or 0", what: "The newest bars", run: () => controls()?.newest() },
   { keys: ["j"], shown: "j", what: "Next of the watch list", run: () => step(1) },
   { keys: ["k"], shown: "k", what: "The one before", run: () => step(-1) },
   { keys: ["w"], shown: "w", what: "Watch, or no more", run: () => toggleWatched(chartShown()) },
   { keys: ["l"], shown: "l", what: "Logarithmic scale", run: () => toggleScale("log") },
   { keys: ["p"], shown: "p", what: "Scale in percent", run: () => toggleScale("percent") },
-  { keys: ["i"], shown: "i", what: "Indicators", run: toggleMenu },
+  { keys: ["i"], shown: "i", what: "Indicators", run: () => toggleMenu("indicators") },
   { keys: ["c"], shown: "c", what: "Compare with a symbol", run: () => setOverlay("compare") },
   { keys: ["v"], shown: "v", what: "Watch list, on a phone", run: () => showPanel("watch") },
   { keys: ["b"], shown: "b", what: "Order book", run: () => showPanel("book") },
   { keys: ["x"], shown: "x", what: "Trades", run: () => showPanel("trades") },
   { keys: ["r"], shown: "r", what: "Rankings", run: () => showPanel("rankings") },
+  { keys: ["e"], shown: "e", what: "Save the bars that are seen", run: () => controls()?.saveBars() },
+  { keys: ["g"], shown: "g", what: "Save the chart as a picture", run: () => controls()?.savePicture() },
   { keys: ["u"], shown: "u", what: "UTC or local times", run: () => setZone(zone() === "utc" ? "local" : "utc") },
   { keys: ["t"], shown: "t", what: "Dark or light", run: switchTheme },
   {
@@ -83,13 +77,14 @@ export const KEYS: readonly Key[] = [
 function close(): void {
   setOverlay("none");
   setPanelShown(false);
-  document.querySelector<HTMLDetailsElement>("[data-menu]")?.removeAttribute("open");
+  menus().forEach((menu) => menu.removeAttribute("open"));
 }
 
-/** Close the menu when something else is pressed. */
-export function onPress(event: PointerEvent): void {
-  const menu = document.querySelector("[data-menu]");
-  if (!(event.target instanceof Node) || !menu?.contains(event.target)) menu?.removeAttribute("open");
+/** Close the menus that are not pressed. */
+export function onPress({ target }: PointerEvent): void {
+  for (const menu of menus()) {
+    if (!(target instanceof Node) || !menu.contains(target)) menu.removeAttribute("open");
+  }
 }
 
 /** Run what a key stands for, unless somebody types a text or presses it with a modifier. */

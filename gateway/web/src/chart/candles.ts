@@ -44,6 +44,8 @@ export class CandleChart {
   private readonly gaps: Spans;
   private readonly stores: Spans;
   private compared: ISeriesApi<"Line"> | null = null;
+  /** By start of the bar. */
+  private readonly comparedCloses = new Map<number, number>();
   private shown: Bars = { bars: [], indexAt: () => -1 };
   private interval = "1m";
   /** The time of the last bar that is drawn. */
@@ -146,6 +148,7 @@ export class CandleChart {
 
   /** A line of the closes of another symbol, in percent; null: none. */
   compare(bars: readonly Bar[] | null): void {
+    this.comparedCloses.clear();
     if (!bars) {
       if (this.compared) this.chart.removeSeries(this.compared);
       this.compared = null;
@@ -154,12 +157,19 @@ export class CandleChart {
     const color = this.colours.accent;
     this.compared ??= this.chart.addSeries(LineSeries, { color, lineWidth: 1, priceLineVisible: false });
     this.compared.setData(bars.map((bar) => ({ time: bar.time as UTCTimestamp, value: bar.close })));
+    for (const bar of bars) this.comparedCloses.set(bar.time, bar.close);
+  }
+
+  /** The close of the other symbol's bar that starts at `time`. */
+  comparedAt(time: number): number | undefined {
+    return this.comparedCloses.get(time);
   }
 
   /** The newest bars of the other symbol. */
   compareMore(bars: readonly Bar[]): void {
     const last = Number(this.compared?.data().at(-1)?.time ?? -Infinity);
     for (const bar of bars) {
+      if (this.compared) this.comparedCloses.set(bar.time, bar.close);
       if (bar.time >= last) this.compared?.update({ time: bar.time as UTCTimestamp, value: bar.close });
     }
   }
@@ -185,6 +195,19 @@ export class CandleChart {
   newest(): void {
     // At once: while scrollToRealTime moves there for a second, it takes back what else scrolls.
     this.chart.timeScale().scrollToPosition(RIGHT_OFFSET, false);
+  }
+
+  /** The bars that are seen, those at the edges only if at least half of them is. */
+  seen(): readonly Bar[] {
+    const range = this.chart.timeScale().getVisibleLogicalRange();
+    return range
+      ? this.shown.bars.slice(Math.max(0, Math.ceil(range.from)), Math.max(0, Math.floor(range.to) + 1))
+      : [];
+  }
+
+  /** What is seen, at the resolution of the screen, without the crosshair. */
+  picture(): HTMLCanvasElement {
+    return this.chart.takeScreenshot(true, false);
   }
 
   /** Move by a share of what is visible; less than 0: into the past. */

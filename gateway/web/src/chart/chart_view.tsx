@@ -5,12 +5,15 @@ import type { Series } from "../api/bars";
 import type { Bar, Origin } from "../bars/bar";
 import { BarSession } from "../bars/session";
 import type { Effect } from "../bars/store";
+import { csvOf, fileName } from "../export/csv";
+import { drawWords } from "../export/picture";
+import { save } from "../export/saving";
 import { feed } from "../feed";
 import { decimalsOf } from "../format";
-import { controlBy } from "../keys";
 import { chartShown, indicators, setSettled, zone } from "../state";
 import { colours } from "../theme";
 import { CandleChart } from "./candles";
+import { controlBy } from "./controls";
 import { Foot } from "./foot";
 import { Layers, describe } from "./layers";
 import { Legend } from "./legend";
@@ -82,6 +85,25 @@ export function ChartView() {
     void begun.start();
   };
 
+  const named = (bar: Bar, extension: string) => {
+    const { venue, symbol, interval } = chartShown();
+    return fileName([venue, symbol, interval], bar.time, extension);
+  };
+  const saveBars = () => {
+    const seen = chart.seen();
+    if (!seen[0]) return;
+    const text = csvOf(seen, layers?.columns() ?? []);
+    save(new Blob([text], { type: "text/csv" }), named(seen[0], "csv"));
+  };
+  const savePicture = () => {
+    const seen = chart.seen()[0];
+    if (!seen) return;
+    const canvas = chart.picture();
+    const legend = element.parentElement?.querySelector("[data-legend]");
+    if (legend) drawWords(canvas, legend, element);
+    canvas.toBlob((body) => body && save(body, named(seen, "png")));
+  };
+
   const gapAt = (bar: Bar | null) => {
     const gap = bar && layers?.gaps.find((one) => one.end / 1000 >= bar.time && one.start / 1000 <= bar.time);
     return gap ? describe(gap) : "";
@@ -100,6 +122,8 @@ export function ChartView() {
       scroll: (share) => chart.scroll(share),
       zoom: (factor) => chart.zoom(factor),
       newest: () => void session?.newest().then(() => chart.newest()),
+      saveBars,
+      savePicture,
     });
     onCleanup(() => {
       controlBy(null);

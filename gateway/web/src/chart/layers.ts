@@ -5,6 +5,7 @@ import { featuresOf, lastFeatures } from "../api/features";
 import { gaps as readGaps } from "../api/market";
 import type { Bar, Origin } from "../bars/bar";
 import type { BarSession } from "../bars/session";
+import type { Column } from "../export/csv";
 import { count } from "../format";
 import { endOf } from "../intervals";
 import type { Gap } from "../live/messages";
@@ -89,6 +90,15 @@ export class Layers {
     const counts: Record<Origin, number> = { live: 0, questdb: 0, clickhouse: 0 };
     for (const bar of this.session.store.bars) counts[bar.origin] += 1;
     return counts;
+  }
+
+  /** What is shown with the bars, by its name. */
+  columns(): Column[] {
+    const { compare } = this.choices;
+    const compared = compare
+      ? [{ name: `close of ${compare}`, at: (time: number) => this.chart.comparedAt(time) }]
+      : [];
+    return [...compared, ...this.indicators.columns()];
   }
 
   private showIndicators(): void {

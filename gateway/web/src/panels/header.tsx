@@ -1,6 +1,7 @@
 /** The head of the page: the symbol, the interval, how the chart is drawn, and how live it is. */
 
 import { For } from "solid-js";
+import { controls } from "../chart/controls";
 import { INDICATORS } from "../chart/indicators";
 import { INTERVALS } from "../intervals";
 import { chartShown, change, go, indicators, setOverlay, setZone, switchTheme, toggleIndicator, zone } from "../state";
@@ -42,7 +43,7 @@ export function Header() {
       >
         %
       </button>
-      <details class="relative" data-menu>
+      <details class="relative" data-menu="indicators">
         <summary class="key list-none" title="Indicators (i)">
           Indicators{indicators().length ? ` ${indicators().length}` : ""}
         </summary>
@@ -70,6 +71,22 @@ export function Header() {
       >
         {chartShown().compare ? `vs ${chartShown().compare.split("/").slice(1).join("/")}` : "Compare"}
       </button>
+      <details class="relative" data-menu="save">
+        <summary class="key list-none">Save</summary>
+        <div class="sheet absolute top-6 left-0 z-30 w-40 p-1">
+          <button
+            type="button"
+            class="key w-full text-left"
+            title="The bars that are seen (e)"
+            onClick={saved("saveBars")}
+          >
+            Bars seen, as CSV
+          </button>
+          <button type="button" class="key w-full text-left" title="What is seen (g)" onClick={saved("savePicture")}>
+            Picture, as PNG
+          </button>
+        </div>
+      </details>
       <span class="flex-1" />
       <StatusText />
       <button
@@ -96,6 +113,13 @@ export function Header() {
       </button>
     </header>
   );
+}
+
+function saved(what: "saveBars" | "savePicture") {
+  return (event: MouseEvent) => {
+    controls()?.[what]();
+    if (event.target instanceof Element) event.target.closest("details")?.removeAttribute("open");
+  };
 }
 
 function IntervalKeys() {

@@ -1,5 +1,6 @@
 /** The page of a platform that runs, in Chromium, with what went wrong in it. */
 
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { type Browser, type BrowserContextOptions, type Page, chromium } from "playwright-core";
 
@@ -56,6 +57,11 @@ export class Opened {
 
   async picture(name: string): Promise<void> {
     await this.page.screenshot({ path: join(given("PICTURES"), `${name}.png`) });
+  }
+
+  /** Keep a file beside the pictures. */
+  async keep(name: string, body: Buffer): Promise<void> {
+    await writeFile(join(given("PICTURES"), name), body);
   }
 
   async close(): Promise<void> {
