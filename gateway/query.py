@@ -9,7 +9,7 @@ from typing import Literal
 
 from tapehouse.clock import INTERVALS, MAX_TS, is_interval, iso, now_ns, parse_interval
 from tapehouse.errors import UsageError
-from tapehouse.model import KINDS, NAME_MAX, SEQ_MAX, TRADES, Kind
+from tapehouse.model import ACCOUNT_TRADES, KINDS, NAME_MAX, OF_ACCOUNTS, SEQ_MAX, TRADES, Kind
 from tapehouse.query_times import Time, query_ns
 
 Fill = Literal["none", "flat"]
@@ -17,8 +17,9 @@ RowKey = tuple[int | str | bool, ...]
 """The key columns' values of one row, in the order of the kind's key; times as ns since 1970."""
 ALL_SYMBOLS = ("*",)
 """In place of symbols: all of the venue."""
-QUERY_KINDS = ("trades", "quotes", "depth", "bars", "account_trades", "gaps")
-_NEED_NO_VENUE = ("account_trades", "gaps")
+QUERY_KINDS = ("trades", "quotes", "depth", "bars", "account_trades", "account_candles", "gaps")
+_NEED_NO_VENUE = (*OF_ACCOUNTS, "gaps")
+_SOURCES = {"bars": TRADES, "account_candles": ACCOUNT_TRADES}
 MAX_SYMBOLS = 500
 MAX_LIMIT = 1_000_000_000
 MAX_LAST = 100_000
@@ -32,11 +33,11 @@ class Query:
 
     A query without its venue, or for the symbols `*`, is resolved by the query surface before it is answered.
 
-    For bars the time is the bar's start; every bar is complete, even if it ends after `end_ns`.
+    For bars and candles the time is their start; each is complete, even if it ends after `end_ns`.
 
     interval: one that `tapehouse.clock.parse_interval` takes.
-    symbols: the symbols' names. For account trades the account ids as text, with an empty venue. For gaps an empty
-        venue or no symbols mean all of them.
+    symbols: the symbols' names. For account trades and candles the account ids as text, with an empty venue. For gaps
+        an empty venue or no symbols mean all of them.
     columns: columns of the kind in any order; the answer has them in the model's order. Empty means all.
     limit: the maximum number of rows, counted from the first; if `last` is set, of each symbol or account, counted
         from the last.
@@ -124,8 +125,8 @@ class Query:
 
     @property
     def source_kind(self) -> Kind:
-        """The kind of the stored rows: trades for bars, else the query's kind."""
-        return TRADES if self.kind == "bars" else KINDS[self.kind]
+        """The kind of the stored rows: trades for bars, account trades for candles, else the query's kind."""
+        return _SOURCES.get(self.kind) or KINDS[self.kind]
 
     @property
     def result_columns(self) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ class Query:
     @property
     def constant_columns(self) -> dict[str, str]:
         """The columns with one value in all rows, by name: the venue, and the symbol if there is only one."""
-        if self.kind == "account_trades":
+        if self.kind in OF_ACCOUNTS:
             return {}
         venue = {"venue": self.venue} if self.venue else {}
         return venue | ({"symbol": self.symbols[0]} if len(self.symbols) == 1 else {})
@@ -163,14 +164,14 @@ class Query:
 
     @property
     def accounts(self) -> tuple[int, ...]:
-        """The account ids of a query for account trades."""
+        """The account ids of a query for account trades or candles."""
         return tuple(map(_parse_account_id, self.symbols))
 
     def _check_venue_and_symbols(self) -> None:
         self._check_names()
-        if self.kind == "account_trades":
+        if self.kind in OF_ACCOUNTS:
             if self.venue:
-                raise UsageError(f"venue: account trades have none, was {self.venue!r}")
+                raise UsageError(f"venue: {self.kind.replace('_', ' ')} have none, was {self.venue!r}")
             if not self.symbols:
                 raise UsageError("account: expected an id, was nothing")
             self.accounts  # noqa: B018 - raises for an invalid id
@@ -199,15 +200,17 @@ class Query:
     def _check_bars(self) -> None:
         if self.fill not in ("none", "flat"):
             raise UsageError(f"fill: expected none or flat, was {self.fill!r}")
-        if self.kind == "bars":
+        if self.kind in _SOURCES:
             if self.interval is None:
-                raise UsageError("interval: bars need one, such as 1m")
+                raise UsageError(f"interval: {self.kind} need one, such as 1m")
             self._check_interval(self.interval)
         elif self.interval is not None:
             raise UsageError(f"interval: {self.kind} have none, was {self.interval!r}")
-        elif self.fill != "none":
+        if self.kind == "bars":
+            return
+        if self.fill != "none":
             raise UsageError(f"fill: only bars can be filled, was {self.fill!r} for {self.kind}")
-        elif not self.open:
+        if not self.open:
             raise UsageError(f"open: only bars can be open, was false for {self.kind}")
 
     def _check_interval(self, name: str) -> None:

@@ -207,8 +207,10 @@ def _describe(query: Query) -> dict[str, Any]:
         "end": format_end(query.end_ns),
         "columns": list(query.result_columns),
     }
-    if query.kind == "bars":
-        document |= {"interval": query.interval, "fill": query.fill, "open": query.open}
+    if query.interval is not None:
+        document["interval"] = query.interval
+        if query.kind == "bars":
+            document |= {"fill": query.fill, "open": query.open}
         if query.stored.interval != query.interval:
             document["merged_from"] = query.stored.interval
     if query.limit is not None:

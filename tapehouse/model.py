@@ -232,9 +232,31 @@ BARS = Kind(
     computed=(Column("final", "flag"),),
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (TRADES, QUOTES, DEPTH, ACCOUNT_TRADES, GAPS, BARS)}
+ACCOUNT_CANDLES = Kind(
+    "account_candles",
+    (
+        Column("ts", "time"),
+        Column("account_id", "long", 0, SEQ_MAX),
+        # Of `amount`: first and last by (ts_event, id).
+        Column("open", "decimal"),
+        Column("high", "decimal"),
+        Column("low", "decimal"),
+        Column("close", "decimal"),
+        # The sum of `trx_amount`.
+        Column("volume", "decimal"),
+        Column("trades", "long"),
+    ),
+    ("ts", "account_id"),
+    time="ts",
+)
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (TRADES, QUOTES, DEPTH, ACCOUNT_TRADES, GAPS, BARS, ACCOUNT_CANDLES)
+}
 TICKS: tuple[Kind, ...] = (TRADES, QUOTES, DEPTH, ACCOUNT_TRADES, GAPS)
-"""The kinds that are published to the stream as batches; bars are computed from them."""
+"""The kinds that are published to the stream as batches; bars and candles are computed from them."""
+OF_ACCOUNTS = (ACCOUNT_TRADES.name, ACCOUNT_CANDLES.name)
+"""The kinds of accounts, which have no venue and no symbol."""
 
 
 def kind_named(name: str) -> Kind:

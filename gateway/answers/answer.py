@@ -113,7 +113,7 @@ class QueryAnswer:
     def _with_keys(self) -> Iterator[pa.RecordBatch]:
         """The batches with the key columns; with a limit, at least one row more than it if there is one."""
         query = self.query
-        if query.kind == "bars":
+        if query.interval is not None:
             return self._bars()
         if query.last:
             assert query.limit is not None
@@ -121,6 +121,7 @@ class QueryAnswer:
         return read_rows(self._execution, query.after, query.limit)
 
     def _bars(self) -> Iterator[pa.RecordBatch]:
+        """Bars or candles."""
         query = self._execution.query
         assert query.interval is not None
         if query.last:
@@ -129,6 +130,8 @@ class QueryAnswer:
         else:
             found = read_bars(self._execution, query.start_ns if query.after is None else int(query.after[0]))
         for batch in found:
-            batch = arrow.rows_after(batch, BARS, query.after)
-            if batch.num_rows:
+            batch = arrow.rows_after(batch, KINDS[query.kind], query.after)
+            if batch.num_rows and query.kind == BARS.name:
                 yield add_final(batch, parse_interval(query.interval), self._closed_ns)
+            elif batch.num_rows:
+                yield batch

@@ -1,4 +1,4 @@
-"""Reads the bars of an answer: span after span, each merged from the segments of both stores."""
+"""Reads the bars or candles of an answer: span after span, each merged from the segments of both stores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from gateway.answers.day_bars import CachedSlice, DaySeries
 from gateway.answers.execution import Execution, SegmentProgress
 from gateway.answers.merge import fill_flat, lengthen_bars, merge_bars
 from gateway.answers.plan import first_bar_start, source_span
+from gateway.candles import merge_candles, whole_candles
 from gateway.query import Query
 from tapehouse.clock import DAY, INTERVALS, Interval, now_ns, parse_interval
-from tapehouse.model import BARS
+from tapehouse.model import ACCOUNT_CANDLES, BARS
 
 _FIRST_BARS = 2_000
 _MAX_BARS = 200_000
@@ -28,7 +29,7 @@ _ASKED_WHOLE = 31 * DAY
 
 
 def read_bars(execution: Execution, start_ns: int) -> Iterator[pa.RecordBatch]:
-    """The query's bars that start at or after `start_ns`, in batches sorted by time, then symbol."""
+    """The query's bars or candles that start at or after `start_ns`, in batches sorted by the kind's key."""
     query, interval = execution.query, _interval(execution)
     first, last = source_span(query)
     first = max(first, interval.start_of(start_ns))
@@ -273,7 +274,7 @@ def _read_stores(execution: Execution, start_ns: int, end_ns: int) -> pa.RecordB
             continue
         for (progress, _, _), (part, _) in zip(parts, found, strict=True):
             progress.rows += part.num_rows
-        return merge_bars([part for part, _ in found])
+        return _merge(execution, [part for part, _ in found])
 
 
 def _read_parts(
@@ -285,8 +286,12 @@ def _read_parts(
         progress, start, end = part
         began = time.perf_counter()
         store = execution.store(progress.segment.tier)
-        bars, oldest = store.bars(stored, start, end, execution.unchanged_since(start, end))
-        bars = lengthen_bars(bars, interval)
+        if stored.kind == ACCOUNT_CANDLES.name:
+            bars, oldest = store.account_candles(stored, start, end)
+            bars = merge_candles([bars], interval) if stored.interval != interval.name else bars
+        else:
+            bars, oldest = store.bars(stored, start, end, execution.unchanged_since(start, end))
+            bars = lengthen_bars(bars, interval)
         progress.seconds += time.perf_counter() - began
         return bars, oldest
 
@@ -294,6 +299,13 @@ def _read_parts(
         return [read(parts[0])]
     with ThreadPoolExecutor(min(len(parts), _CONCURRENT_SEGMENTS)) as pool:
         return list(pool.map(read, parts))
+
+
+def _merge(execution: Execution, parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    """The bars or candles of adjacent spans in order of time, put together."""
+    if execution.query.kind != ACCOUNT_CANDLES.name:
+        return merge_bars(parts)
+    return whole_candles(parts[0] if len(parts) == 1 else merge_candles(parts, _interval(execution)))
 
 
 def _close_before(execution: Execution, symbol: str, first: int) -> float | None:

@@ -18,7 +18,7 @@ from tapehouse.clock import MAX_TS, parse_interval
 from tapehouse.model import BARS
 
 DaySeries = tuple[str, str, str, int]
-"""(venue, symbol, interval, start of the UTC day in ns)."""
+"""(venue, symbol, interval, start of the UTC day in ns); for candles (empty, account, ...)."""
 
 
 @dataclass

@@ -124,10 +124,9 @@ def estimate_read(segment: Segment, sizes: Mapping[int, DaySize]) -> tuple[int, 
 
 
 def source_span(query: Query) -> tuple[int, int]:
-    """The span of the source rows, ns: for bars from the start of the first bar to the end of the last."""
-    if query.kind != "bars":
+    """The span of the source rows, ns: for bars and candles from the start of the first to the end of the last."""
+    if query.interval is None:
         return query.start_ns, query.end_ns
-    assert query.interval is not None
     return align_span(parse_interval(query.interval), query.start_ns, query.end_ns)
 
 

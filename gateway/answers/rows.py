@@ -48,11 +48,8 @@ def read_last_rows(execution: Execution, count: int) -> Iterator[pa.RecordBatch]
     """The last `count` rows of the query's span, in ascending order, with the columns of the key."""
     if not execution.progress:
         return
-    first, end = execution.progress[0].start_ns, execution.progress[-1].end_ns
-    start = _find_start_of_last(execution, count)
-    while execution.replan_if_days_moved(first):
-        # Rows of a day that left the hot store meanwhile may not have been counted.
-        start = _find_start_of_last(execution, count)
+    end = execution.progress[-1].end_ns
+    start = find_start_of_last(execution, count)
     if start >= end:
         return
     execution.restrict_to(start, end)
@@ -64,8 +61,20 @@ def read_last_rows(execution: Execution, count: int) -> Iterator[pa.RecordBatch]
         surplus -= batch.num_rows
 
 
-def _find_start_of_last(execution: Execution, count: int) -> int:
-    """The time of the first of the last `count` rows, ns; the end of the span if it has no rows."""
+def find_start_of_last(execution: Execution, count: int) -> int:
+    """The time of the first of the last `count` source rows, ns; the end of the span if it has no rows.
+
+    The execution must have segments. Only for use before the first rows are returned.
+    """
+    first = execution.progress[0].start_ns
+    start = _count_back(execution, count)
+    while execution.replan_if_days_moved(first):
+        # Rows of a day that left the hot store meanwhile may not have been counted.
+        start = _count_back(execution, count)
+    return start
+
+
+def _count_back(execution: Execution, count: int) -> int:
     left, start = count, execution.progress[-1].end_ns
     for progress in reversed(execution.progress):
         spans = list(read_spans(progress.segment, execution.query, execution.coverage))

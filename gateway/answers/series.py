@@ -152,7 +152,7 @@ class SeriesDirectory:
 
     def check(self, query: Query) -> None:
         """Raise UnknownSeriesError for a venue or symbol of a query that is not stored."""
-        if query.kind == ACCOUNT_TRADES.name or not (query.venue or query.symbols):
+        if query.source_kind is ACCOUNT_TRADES or not (query.venue or query.symbols):
             return
         self.check_names(query.venue, query.symbols)
 

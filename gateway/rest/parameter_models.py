@@ -15,7 +15,7 @@ from gateway.rest.query_string import OneOf, QueryParameters
 from tapehouse.bars.rankings import MEASURES, WINDOWS
 from tapehouse.clock import CUSTOM_INTERVALS, INTERVALS, now_ns
 from tapehouse.errors import UsageError
-from tapehouse.model import KINDS, NAME_MAX
+from tapehouse.model import KINDS, NAME_MAX, OF_ACCOUNTS
 from tapehouse.query_times import query_ns
 
 PAGE_ROWS = 10_000
@@ -98,6 +98,7 @@ _ACCOUNTS = Field(description="An account's id; may be given several times.")
 _INTERVAL = Field(
     description=f"How long a bar is: {' '.join(INTERVALS)}, or {CUSTOM_INTERVALS}; the symbol comes before it."
 )
+_CANDLE_INTERVAL = Field(description=f"How long a candle is: {' '.join(INTERVALS)}, or {CUSTOM_INTERVALS}.")
 _STANDARD = Field(
     description="How long a bar is; the symbol comes before it. Custom intervals are for bars alone."
 )
@@ -198,11 +199,29 @@ class GapParameters(RowFormatParameters):
     columns: Annotated[tuple[Annotated[str, OneOf(KINDS["gaps"].names)], ...], _COLUMNS] = ()
 
 
-class AccountTradeParameters(RowFormatParameters):
+class TradesOfAccountParameters(RowFormatParameters):
+    """/v1/accounts/{id}/trades."""
+
+    columns: Annotated[tuple[Annotated[str, OneOf(KINDS["account_trades"].names)], ...], _COLUMNS] = ()
+
+
+class CandlesOfAccountParameters(RowFormatParameters):
+    """/v1/accounts/{id}/candles."""
+
+    interval: Annotated[IntervalName, _CANDLE_INTERVAL]
+    columns: Annotated[tuple[Annotated[str, OneOf(KINDS["account_candles"].names)], ...], _COLUMNS] = ()
+
+
+class AccountTradeParameters(TradesOfAccountParameters):
     """/v1/account_trades."""
 
     account: Annotated[tuple[AccountId, ...], _ACCOUNTS]
-    columns: Annotated[tuple[Annotated[str, OneOf(KINDS["account_trades"].names)], ...], _COLUMNS] = ()
+
+
+class AccountCandleParameters(CandlesOfAccountParameters):
+    """/v1/account_candles."""
+
+    account: Annotated[tuple[AccountId, ...], _ACCOUNTS]
 
 
 class ExplainParameters(RowParameters):
@@ -212,7 +231,9 @@ class ExplainParameters(RowParameters):
     venue: Annotated[Name | None, _VENUE] = None
     symbol: Annotated[tuple[Name, ...], _SYMBOLS] = ()
     account: Annotated[tuple[AccountId, ...], _ACCOUNTS] = ()
-    interval: Annotated[IntervalName | None, Field(description="How long a bar is; only for bars.")] = None
+    interval: Annotated[
+        IntervalName | None, Field(description="How long a bar or candle is; only for them.")
+    ] = None
     fill: Annotated[Fill, _FILL] = "none"
     open: Annotated[bool, _OPEN] = True
     columns: Annotated[tuple[Text, ...], _COLUMNS] = ()
@@ -268,13 +289,14 @@ class CatalogParameters(FormatParameters):
     venue: Annotated[Name | None, Field(description="Only this venue.")] = None
 
 
-def to_query(kind: str, parameters: SpanParameters, *, page: bool) -> Query:
-    """The query of a request, limited to one page if `page`. Raises UsageError."""
+def to_query(kind: str, parameters: SpanParameters, *, page: bool, account: str | None = None) -> Query:
+    """The query of a request, limited to one page if `page`; `account`: one that the path names. Raises UsageError."""
     values = dict(parameters)
     for name in ("kind", "format"):
         values.pop(name, None)
     symbols, accounts = (values.pop(name, ()) for name in ("symbol", "account"))
-    values["symbols"] = accounts if kind == "account_trades" else symbols
+    accounts = accounts if account is None else (account,)
+    values["symbols"] = accounts if kind in OF_ACCOUNTS else symbols
     values["venue"] = values.get("venue") or ""
     cursor = values.pop("cursor", None)
     values["after"] = None if cursor is None else decode_cursor(cursor, kind)

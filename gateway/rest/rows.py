@@ -1,10 +1,11 @@
-"""The endpoints of rows and bars: /v1/trades, quotes, depth, bars, gaps, account_trades."""
+"""The endpoints of rows, bars and candles: /v1/trades, quotes, depth, bars, gaps, and those of accounts."""
 
 from __future__ import annotations
 
 import hashlib
 import time
 from functools import partial
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -14,13 +15,16 @@ from gateway.rest.backend import Backend
 from gateway.rest.direct_route import DirectRoute
 from gateway.rest.formats import Json
 from gateway.rest.parameter_models import (
+    AccountCandleParameters,
     AccountTradeParameters,
     BarParameters,
+    CandlesOfAccountParameters,
     DepthParameters,
     GapParameters,
     QuoteParameters,
     RowFormatParameters,
     TradeParameters,
+    TradesOfAccountParameters,
     to_query,
 )
 from gateway.rest.pieces import Pieces
@@ -39,26 +43,53 @@ _ENDPOINTS: tuple[tuple[str, type[RowFormatParameters], str], ...] = (
     ("depth", DepthParameters, "Updates and snapshots of order books"),
     ("gaps", GapParameters, "What a source sent and the platform did not receive"),
     ("account_trades", AccountTradeParameters, "Trades of accounts"),
+    ("account_candles", AccountCandleParameters, "Candles of accounts"),
 )
+_ENDPOINTS_OF_ACCOUNT: tuple[tuple[str, str, type[RowFormatParameters], str], ...] = (
+    ("trades", "account_trades", TradesOfAccountParameters, "Trades of one account"),
+    ("candles", "account_candles", CandlesOfAccountParameters, "Candles of one account"),
+)
+_ACCOUNT_ID = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The account's id.",
+    "schema": {"type": "string", "pattern": "^[0-9]{1,19}$"},
+}
 
 
 def rows_router(backend: Backend) -> APIRouter:
     """The routes of all kinds of rows."""
     router = APIRouter(prefix="/v1", tags=["rows"], route_class=DirectRoute)
     for kind, parameters, summary in _ENDPOINTS:
-        router.add_api_route(
-            f"/{kind}",
-            _RowsEndpoint(backend, kind, parameters).answer,
-            methods=["GET"],
-            operation_id=kind,
-            summary=summary,
-            description="In the order of the key, half-open [start, end). JSON is one page; the other formats are the "
-            "whole answer, streamed, unless `limit` says how much of it.",
-            response_class=Response,
-            responses=responses(page_of(kind), FORMATS, _PROBLEMS, streamed=True),
-            openapi_extra={"parameters": parameters.openapi()},
-        )
+        endpoint = _RowsEndpoint(backend, kind, parameters)
+        _add_route(router, f"/{kind}", kind, endpoint, summary, parameters.openapi())
+    for name, kind, parameters, summary in _ENDPOINTS_OF_ACCOUNT:
+        endpoint, documented = _RowsEndpoint(backend, kind, parameters), [_ACCOUNT_ID, *parameters.openapi()]
+        _add_route(router, f"/accounts/{{id}}/{name}", f"{name}_of_account", endpoint, summary, documented)
     return router
+
+
+def _add_route(
+    router: APIRouter,
+    path: str,
+    operation_id: str,
+    endpoint: _RowsEndpoint,
+    summary: str,
+    documented: list[dict[str, Any]],
+) -> None:
+    router.add_api_route(
+        path,
+        endpoint.answer,
+        methods=["GET"],
+        operation_id=operation_id,
+        summary=summary,
+        description="In the order of the key, half-open [start, end). JSON is one page; the other formats are the "
+        "whole answer, streamed, unless `limit` says how much of it.",
+        response_class=Response,
+        responses=responses(page_of(endpoint.kind), FORMATS, _PROBLEMS, streamed=True),
+        openapi_extra={"parameters": documented},
+    )
 
 
 class _RowsEndpoint:
@@ -66,7 +97,7 @@ class _RowsEndpoint:
 
     def __init__(self, backend: Backend, kind: str, parameters: type[RowFormatParameters]) -> None:
         self._backend = backend
-        self._kind = kind
+        self.kind = kind
         self._parameters = parameters
 
     async def answer(self, request: Request) -> Response:
@@ -75,7 +106,12 @@ class _RowsEndpoint:
         parameters = await self._parameters.from_request(request)
         surface, readers = self._backend.surface, self._backend.readers
         representation = Representation.negotiate(request, parameters.format)
-        query = to_query(self._kind, parameters, page=representation.format_name == "json")
+        query = to_query(
+            self.kind,
+            parameters,
+            page=representation.format_name == "json",
+            account=request.path_params.get("id"),
+        )
         if not query.is_resolved:
             query = await readers.run(partial(surface.resolve, query))
         rows = surface.answer(query)
@@ -94,7 +130,7 @@ class _RowsEndpoint:
             return await self._page(Json.page(encoded, None, segments), representation, headers)
         if representation.encoding:
             headers["content-encoding"] = representation.encoding
-        pieces = Pieces(readers, rows, self._kind, representation.format_name, representation.encoding)
+        pieces = Pieces(readers, rows, self.kind, representation.format_name, representation.encoding)
         return AnswerResponse(readers, pieces, headers, time.perf_counter() - began)
 
     async def _page(self, body: bytes, representation: Representation, headers: dict[str, str]) -> Response:

@@ -67,7 +67,7 @@ class Store(Protocol):
         """The oldest stored time of a kind, ns; MAX_TS if there are no rows."""
 
     def read(self, query: Query, start_ns: int, end_ns: int, after: RowKey | None, most: int) -> Page:
-        """The first rows, about `most`, of a query's rows (not bars) in the span with a key greater than `after`.
+        """The first rows, about `most`, of a query's rows (not bars or candles) in the span with a key greater than `after`.
 
         At least one row if there is any. The query's flags are applied, its limit is not.
         """
@@ -81,8 +81,16 @@ class Store(Protocol):
         which no trade of the span has been written; None if that is not known.
         """
 
+    def account_candles(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+        """The candles of the account trades in the span, as `gateway.candles.PARTS`; and `Page.oldest_ns`.
+
+        Sorted by time and account. A candle that reaches beyond the span is made of its trades in the span only: those
+        of two adjacent spans, put together in order of time, are exactly the candles of both. `volume` has 76 digits,
+        since the sum of a part may not fit in 38 where that of the whole does.
+        """
+
     def count_newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
-        """(number of newest rows in the span, `count` at most; time of the oldest of them in ns). Not for bars.
+        """(number of newest source rows in the span, `count` at most; time in ns of the oldest of them). Not for bars.
 
         (0, end_ns) if there are none.
         """
@@ -106,7 +114,7 @@ class Store(Protocol):
         """
 
     def statement(self, query: Query, start_ns: int, end_ns: int) -> str:
-        """The SQL that reads the first rows or the bars of a span, for display."""
+        """The SQL that reads the first rows, the bars or the candles of a span, for display."""
 
     def check_health(self) -> None:
         """Raise ConnectError unless the database answers."""

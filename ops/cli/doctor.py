@@ -228,11 +228,10 @@ def _ports(folder: Path) -> str:
 def _timestamps(settings: QuestDB) -> str:
     from ops.stack.machine import zeroed_rows
     from tapehouse.errors import ConnectError, StackError
-    from tapehouse.model import BARS, KINDS
+    from tapehouse.model import TICKS
 
-    kinds = [kind for kind in KINDS.values() if kind is not BARS]
     try:
-        zeroed = zeroed_rows(settings, kinds)
+        zeroed = zeroed_rows(settings, TICKS)
     except ConnectError:
         return "not looked at: QuestDB does not run"
     if zeroed:

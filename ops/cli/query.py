@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option("--limit", type=int, help="Only the first N rows.")
 @click.option(
     "--interval",
-    help="Interval of bars: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w 1M, or a custom one such as 7m, 90m, 6h.",
+    help="Interval of bars and candles: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w 1M, or a custom one such as 7m, 90m, 6h.",
 )
 @click.option(
     "--fill",
@@ -88,8 +88,8 @@ def command(
 ) -> None:
     """Query rows of SYMBOLs with START <= time < END.
 
-    KIND is trades, quotes, depth, bars, gaps (SYMBOL and --venue are optional), or account_trades (SYMBOL is an
-    account's id). A bar is returned whole if its start is in the span.
+    KIND is trades, quotes, depth, bars, gaps (SYMBOL and --venue are optional), or account_trades or account_candles
+    (SYMBOL is an account's id). A bar or candle is returned whole if its start is in the span.
     """
     from gateway.query import Query
     from ops.export.outfile import SUFFIXES
@@ -123,9 +123,9 @@ def command(
 
 def _readings(query: Query, symbols: str) -> list[Query]:
     """What a list of symbols may mean, the list last: a comma may belong to a symbol, such as ES,H4."""
-    from tapehouse.model import NAME_MAX
+    from tapehouse.model import NAME_MAX, OF_ACCOUNTS
 
-    if "," not in symbols or query.kind == "account_trades" or len(symbols) > NAME_MAX:
+    if "," not in symbols or query.kind in OF_ACCOUNTS or len(symbols) > NAME_MAX:
         return [query]
     return [
         replace(query, symbols=tuple(dict.fromkeys([*query.symbols, symbols]))),

@@ -121,9 +121,10 @@ class _Read:
 def _parameters(query: Query) -> dict[str, object]:
     """The query as REST parameters."""
     from tapehouse.clock import MAX_TS, iso
+    from tapehouse.model import OF_ACCOUNTS
 
     return {
-        "account" if query.kind == "account_trades" else "symbol": query.symbols,
+        "account" if query.kind in OF_ACCOUNTS else "symbol": query.symbols,
         "venue": query.venue or None,
         "start": iso(query.start_ns),
         "end": None if query.end_ns == MAX_TS else iso(query.end_ns),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
@@ -13,7 +13,7 @@ from tapehouse.client.asof import asof
 from tapehouse.client.display import Plan
 from tapehouse.client.download import RowDownload
 from tapehouse.client.live import Live
-from tapehouse.client.parameters import Names, as_names, span_parameters
+from tapehouse.client.parameters import Accounts, Names, as_ids, as_names, kind_parameters, span_parameters
 from tapehouse.client.transport import Parameters, Transport
 from tapehouse.clock import iso, now_ns
 from tapehouse.errors import TapehouseError
@@ -170,7 +170,7 @@ class Database:
 
     def account_trades(
         self,
-        accounts: int | str | Sequence[int | str],
+        accounts: Accounts,
         start: Time | None = None,
         end: Time | None = None,
         *,
@@ -183,8 +183,28 @@ class Database:
         >>> db.account_trades(1, "2024-11-05")
         """
         span = span_parameters(start, end, last=last, limit=limit, columns=columns)
-        ids = [str(account) for account in ([accounts] if isinstance(accounts, (int, str)) else accounts)]
-        return self._rows("account_trades", {"account": ids, **span})
+        return self._rows("account_trades", {"account": as_ids(accounts), **span})
+
+    def account_candles(
+        self,
+        accounts: Accounts,
+        interval: str,
+        start: Time | None = None,
+        end: Time | None = None,
+        *,
+        last: int | None = None,
+        limit: int | None = None,
+        columns: Names = (),
+    ) -> pl.DataFrame:
+        """Candles of accounts, given by id, whose start `ts` is in the span, each whole; amounts are Decimal(38, 18).
+
+        Open, high, low and close are of `amount`, open and close by (ts_event, id); volume is the sum of `trx_amount`.
+        interval: as of `bars`.
+
+        >>> db.account_candles(1, "30m", "2024-11-05", "2024-11-06")
+        """
+        span = span_parameters(start, end, last=last, limit=limit, columns=columns)
+        return self._rows("account_candles", {"account": as_ids(accounts), "interval": interval, **span})
 
     def gaps(
         self,
@@ -294,7 +314,7 @@ class Database:
         >>> db.explain("bars", "BTCUSDT", "2024-01-02", interval="1m")
         """
         span = {"last": last, "limit": limit, "columns": columns, "flags": flags}
-        parameters = self._any_kind(kind, symbols, start, end, venue, **span)
+        parameters = kind_parameters(kind, symbols, start, end, venue, self._venue, **span)
         parameters |= {"kind": kind, "interval": interval, "fill": fill}
         return Plan(self._transport.json("/v1/explain", parameters))
 
@@ -318,8 +338,8 @@ class Database:
         >>> for frame in db.batches("trades", "BTCUSDT", "2024-01-01", columns=["price", "size"]):
         ...     print(frame["size"].sum())
         """
-        parameters = self._any_kind(
-            kind, symbols, start, end, venue, limit=limit, columns=columns, flags=flags
+        parameters = kind_parameters(
+            kind, symbols, start, end, venue, self._venue, limit=limit, columns=columns, flags=flags
         )
         self._segments = []
         with RowDownload(self._transport, f"/v1/{kind}", {**parameters, "interval": interval}) as download:
@@ -353,21 +373,6 @@ class Database:
         """As `catalog`, without changing `segments`."""
         with RowDownload(self._transport, "/v1/catalog", {}) as download:
             return download.frame()
-
-    def _any_kind(
-        self,
-        kind: str,
-        symbols: Names,
-        start: Time | None,
-        end: Time | None,
-        venue: str | None,
-        **span: Any,
-    ) -> dict[str, object]:
-        """The query parameters of a kind that is given by its name."""
-        if kind not in ("account_trades", "gaps"):
-            venue = venue or self._venue
-        owner = "account" if kind == "account_trades" else "symbol"
-        return {owner: as_names(symbols), **span_parameters(start, end, venue=venue, **span)}
 
     def _rows(self, name: str, parameters: Parameters) -> pl.DataFrame:
         self._segments = []

@@ -8,6 +8,7 @@ import polars as pl
 import pyarrow as pa
 
 from gateway import arrow
+from gateway.candles import PARTS
 from gateway.query import Query, RowKey
 from gateway.stores.contract import DaySize, Page
 from tapehouse.clock import DAY, MAX_TS
@@ -71,6 +72,17 @@ class MemoryStore:
         self.told()
         wanted = arrow.schema(BARS.name, BARS.names)
         return arrow.batch_from_frame(bars.sort(BARS.key), wanted), self._oldest(TRADES)
+
+    def account_candles(self, query: Query, start_ns: int, end_ns: int) -> tuple[pa.RecordBatch, int | None]:
+        """See `Store`."""
+        self.told()
+        self.asked.append(f"candles {start_ns} {end_ns}")
+        assert query.interval is not None
+        trades = oracle.of_names(self._within(ACCOUNT_TRADES, start_ns, end_ns), query)
+        columns = list(zip(*oracle.candles_of(trades, query.interval), strict=True)) or [()] * len(PARTS)
+        self.told()
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, PARTS, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=PARTS), self._oldest(ACCOUNT_TRADES)
 
     def count_newest(self, query: Query, start_ns: int, end_ns: int, count: int) -> tuple[int, int]:
         """See `Store`."""

@@ -11,7 +11,7 @@ import polars as pl
 
 from gateway.query import QUERY_KINDS, Query, RowKey
 from tapehouse.clock import DAY, MAX_TS, MINUTE, NAMES, parse_interval
-from tapehouse.model import KINDS
+from tapehouse.model import KINDS, OF_ACCOUNTS
 from tests.gateway import oracle
 
 CUSTOM = ("45s", "90s", "2m", "7m", "90m", "2h", "5h", "23h", "1000m")
@@ -32,18 +32,18 @@ def drawn(
 ) -> Query:
     """A query about rows from `first_ns` to `last_ns`."""
     kind = chance.choice(kinds)
-    names = list(accounts if kind == "account_trades" else symbols)
+    names = list(accounts if kind in OF_ACCOUNTS else symbols)
     names = chance.sample(names, chance.randrange(1, len(names) + 1))
     more: dict[str, Any] = {}
     start, end = _span(chance, first_ns, last_ns)
-    if kind == "bars":
+    if kind in ("bars", "account_candles"):
         more["interval"] = chance.choice([*NAMES, *CUSTOM])
         length = parse_interval(more["interval"]).length
         if length < DAY:
             # They are looked for a piece of some bars at a time, whatever there is.
             start = max(start, first_ns - DAY)
             end = min(max(end, start + 1), last_ns + DAY)
-        if chance.random() < 0.4:
+        if kind == "bars" and chance.random() < 0.4:
             more["fill"] = "flat"
             start = max(start, first_ns - 2 * length)
             end = min(max(end, start + 1), last_ns + 2 * length, start + _FLAT_BARS * length)
@@ -51,7 +51,7 @@ def drawn(
         more["flags"] = chance.randrange(1, 8)
     if chance.random() < 0.3:
         more["columns"] = tuple(chance.sample(KINDS[kind].names, chance.randrange(1, 5)))
-    query = Query(kind, "" if kind == "account_trades" else venue, tuple(names), start, end, **more)
+    query = Query(kind, "" if kind in OF_ACCOUNTS else venue, tuple(names), start, end, **more)
     way = chance.random()
     if way < 0.25:
         return replace(query, last=True, limit=chance.choice([1, 2, 5, 17, 100, 5_000]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from gateway.query import MAX_LAST, MAX_SYMBOLS, QUERY_KINDS, Query
 from tapehouse.clock import DAY, INTERVALS, MAX_TS, parse_ns
 from tapehouse.errors import NaiveTimeError, UsageError
-from tapehouse.model import ACCOUNT_TRADES, BARS, KINDS, TRADES
+from tapehouse.model import ACCOUNT_TRADES, BARS, KINDS, OF_ACCOUNTS, TRADES
 
 _GOOD: dict[str, Any] = {"kind": "trades", "venue": "V", "symbols": ("S",), "start_ns": 0, "end_ns": 1}
 _ASKED: dict[str, Any] = {"venue": "V", "symbols": "S", "start": 0, "end": 1}
@@ -19,8 +19,8 @@ _ASKED: dict[str, Any] = {"venue": "V", "symbols": "S", "start": 0, "end": 1}
 
 def test_every_served_kind_can_be_asked_for() -> None:
     for kind in QUERY_KINDS:
-        more: dict[str, Any] = {"venue": "", "symbols": ("7", "8")} if kind == "account_trades" else {}
-        more["interval"] = "1m" if kind == "bars" else None
+        more: dict[str, Any] = {"venue": "", "symbols": ("7", "8")} if kind in OF_ACCOUNTS else {}
+        more["interval"] = "1m" if kind in ("bars", "account_candles") else None
         assert Query(**{**_GOOD, "kind": kind, **more}).kind == kind
     for interval in INTERVALS:
         Query(**{**_GOOD, "kind": "bars", "interval": interval, "fill": "flat"})
@@ -34,7 +34,7 @@ def test_every_served_kind_can_be_asked_for() -> None:
     [
         (
             {"kind": "trade"},
-            "kind: expected one of trades quotes depth bars account_trades gaps, was 'trade'$",
+            "kind: expected one of trades quotes depth bars account_trades account_candles gaps, was 'trade'$",
         ),
         (
             {"kind": "bars", "interval": "A", "symbols": ("1m",)},
@@ -57,6 +57,22 @@ def test_every_served_kind_can_be_asked_for() -> None:
         ({"kind": "account_trades", "venue": "", "symbols": ("-1",)}, "account: expected its id"),
         ({"kind": "account_trades", "venue": "", "symbols": ("1", "٣")}, "account: expected its id"),
         ({"kind": "account_trades", "venue": "", "symbols": (str(2**63 - 1),)}, "account: expected its id"),
+        (
+            {"kind": "account_candles", "interval": "1h"},
+            "venue: account candles have none, was 'V'",
+        ),
+        (
+            {"kind": "account_candles", "venue": "", "symbols": ("1",)},
+            "interval: account_candles need one, such as 1m",
+        ),
+        (
+            {"kind": "account_candles", "venue": "", "symbols": ("1",), "interval": "1h", "fill": "flat"},
+            "fill: only bars can be filled, was 'flat' for account_candles",
+        ),
+        (
+            {"kind": "account_candles", "venue": "", "symbols": ("1",), "interval": "1h", "open": False},
+            "open: only bars can be open, was false for account_candles",
+        ),
         ({"end_ns": 0}, "end: expected a time after 1970-01-01T00:00:00Z, was 1970-01-01T00:00:00Z"),
         ({"start_ns": 5, "end_ns": 4}, "end: expected a time after"),
         ({"start_ns": -1}, "start: expected 1970 to 2261"),
@@ -142,6 +158,7 @@ def test_accounts_are_numbers() -> None:
     query = Query(**{**_GOOD, "kind": "account_trades", "venue": "", "symbols": ("7", "0")})
     assert query.accounts == (7, 0)
     assert query.source_kind is ACCOUNT_TRADES
+    assert replace(query, kind="account_candles", interval="4h").source_kind is ACCOUNT_TRADES
 
 
 def test_a_query_cannot_be_changed() -> None:

@@ -9,7 +9,19 @@ import pytest
 
 from tapehouse.clock import MAX_TS
 from tapehouse.errors import UsageError
-from tapehouse.model import BARS, KINDS, NO_BAR, SEQ_MAX, TICKS, TYPES, Flags, Kind, Logical, kind_named
+from tapehouse.model import (
+    ACCOUNT_CANDLES,
+    BARS,
+    KINDS,
+    NO_BAR,
+    SEQ_MAX,
+    TICKS,
+    TYPES,
+    Flags,
+    Kind,
+    Logical,
+    kind_named,
+)
 
 _all_kinds = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 
@@ -71,7 +83,7 @@ def test_ticks_carry_when_they_came_and_the_order_of_their_source() -> None:
     for kind in TICKS:
         assert kind.names[:2] == ("ts_event", "ts_recv")
     assert BARS not in TICKS
-    assert set(KINDS.values()) == {*TICKS, BARS}
+    assert set(KINDS.values()) == {*TICKS, BARS, ACCOUNT_CANDLES}
     assert all(kind.name == name for name, kind in KINDS.items())
 
 

@@ -16,6 +16,7 @@ from gateway.query import QUERY_KINDS, Query
 from gateway.stores.contract import DaySize
 from tapehouse.clock import DAY, HOUR, INTERVALS, MAX_TS, MINUTE, parse_ns
 from tapehouse.errors import ConnectError
+from tapehouse.model import OF_ACCOUNTS
 
 D = parse_ns("2024-02-26")
 """A Monday."""
@@ -140,9 +141,9 @@ def test_kinds_are_owned_by_themselves() -> None:
     coverage = covered("...x", "xxx")
     for kind in QUERY_KINDS:
         more: dict[str, Any] = {"kind": kind}
-        if kind == "account_trades":
+        if kind in OF_ACCOUNTS:
             more |= {"venue": "", "symbols": ("1",)}
-        if kind == "bars":
+        if kind in ("bars", "account_candles"):
             more |= {"interval": "1d"}
         stores = [segment.tier for segment in plan(asked(**more), coverage, NOW)]
         assert stores == (["cold", "hot"] if kind in ("trades", "bars") else ["hot"])
