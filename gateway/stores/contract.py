@@ -67,7 +67,7 @@ class Store(Protocol):
         """The oldest stored time of a kind, ns; MAX_TS if there are no rows."""
 
     def read(self, query: Query, start_ns: int, end_ns: int, after: RowKey | None, most: int) -> Page:
-        """The first rows, about `most`, of a query's rows (not bars or candles) in the span with a key greater than `after`.
+        """The first rows, about `most`, of a query (not of bars or candles) in the span, with keys above `after`.
 
         At least one row if there is any. The query's flags are applied, its limit is not.
         """

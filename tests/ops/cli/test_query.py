@@ -83,6 +83,8 @@ def test_its_options_are_the_gateways_parameters(tmp_path: Path) -> None:
     assert (asked["interval"], asked["fill"], asked["open"]) == (["1m"], ["flat"], ["false"])
     _, asked = _ran(streaming(_WHOLE), tmp_path, "account_trades", "7", "--last", "2")
     assert asked["account"] == ["7"]
+    _, asked = _ran(streaming(_WHOLE), tmp_path, "account_candles", "7,8", "--last", "2", "--interval", "30m")
+    assert (asked["account"], asked["interval"]) == (["7", "8"], ["30m"])
     _, asked = _ran(streaming(_WHOLE), tmp_path, "gaps", "--start", "2024-01-01")
     assert asked == {"start": ["2024-01-01T00:00:00Z"]}
 

@@ -138,6 +138,8 @@ def test_a_time_without_a_zone_is_refused_and_nothing_asked(playing: _Playing, n
         (lambda db: db.account_trades([1, "2"], last=1), "/v1/account_trades", {"account": ["1", "2"], "last": ["1"]}),
         (lambda db: db.account_trades(3, last=1, columns=("id", "amount")), "/v1/account_trades",
          {"account": ["3"], "last": ["1"], "columns": ["id", "amount"]}),
+        (lambda db: db.account_candles(3, "30m", last=1), "/v1/account_candles",
+         {"account": ["3"], "interval": ["30m"], "last": ["1"]}),
         (lambda db: db.gaps(start="2024-01-01"), "/v1/gaps", {"start": ["2024-01-01T00:00:00Z"]}),
         (lambda db: db.features("A", "1h", last=3, venue="v"), "/v1/features",
          {"symbol": ["A"], "interval": ["1h"], "last": ["3"], "venue": ["v"]}),
