@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from gateway.last_prices import LastPrices
+from gateway.live.account_candles import AccountCandlesTopic
 from gateway.live.bars import BarSeries, BarsTopic, frame_rows
+from gateway.live.candle_refresher import CandleRefresher
 from gateway.live.client import LiveClient
 from gateway.live.history import History
 from gateway.live.message import Message
@@ -36,6 +38,8 @@ _RETRY_S = 5.0
 _HEARTBEAT_TURNS = 50
 _PENDING_FRAMES = 1_000
 _READY_S = 10.0
+_SOURCES = {"account_candles": "account_trades"}
+"""The kind of the stream's rows by channel, where they are not called the same."""
 SeriesKey = tuple[str, str, str]
 """(venue, symbol, interval)."""
 
@@ -61,6 +65,7 @@ class Hub:
         self._failed: set[SeriesKey] = set()
         """Series whose snapshot no bar maker has given; it is requested again."""
         self._sources: dict[str, tuple[TickSource, asyncio.Task[None]]] = {}
+        self._candles = CandleRefresher(history, self._next_version)
         self._received: asyncio.Queue[ReceivedFrame] = asyncio.Queue(_PENDING_FRAMES)
         self._incomplete: set[str] = set()
         """Makers of which a frame was dropped."""
@@ -77,6 +82,7 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._apply_frames())
+                tasks.create_task(self._candles.run())
                 tasks.create_task(self._send_heartbeats())
                 tasks.create_task(self._sweep())
         finally:
@@ -110,6 +116,8 @@ class Hub:
                 ("latest", venue, request.symbol),
                 lambda number: self._latest_topic(number, venue, request.symbol),
             )
+        if request.channel == "account_candles":
+            return await self._candles_topic(request.account, request.interval)
         with self._waiting_for(request.channel):
             return await self._tick_topic(request.channel, venue, request.symbol)
 
@@ -143,6 +151,16 @@ class Hub:
             return TradesTopic(number, self.epoch, self.n, key, source.recent(venue, symbol), read_last)
 
         return self._known((channel, venue, symbol), create)
+
+    async def _candles_topic(self, account: str, interval: str) -> Topic:
+        with self._waiting_for("account_trades"):
+            source = await self._ready_source("account_trades")
+            source.wanted.add(("", account))
+            key = (account, interval)
+            return self._known(
+                ("account_candles", *key),
+                lambda number: self._candles.create(number, self.epoch, self.n, key, source),
+            )
 
     def _known(self, key: tuple[Any, ...], create: Callable[[int], Topic]) -> Topic:
         if key not in self._topics:
@@ -296,7 +314,9 @@ class Hub:
 
     async def _ready_source(self, kind: str) -> TickSource:
         if kind not in self._sources:
-            source = TickSource(self._bus, kind, lambda *rows: self._on_rows(kind, *rows))
+            source = TickSource(
+                self._bus, kind, lambda *rows: self._on_rows(kind, *rows), self._candles.on_written
+            )
             self._sources[kind] = source, asyncio.create_task(source.run())
         source, _ = self._sources[kind]
         try:
@@ -309,10 +329,17 @@ class Hub:
         return source
 
     def _on_rows(self, kind: str, venue: str, symbol: str, rows: Sequence[Row]) -> None:
+        if kind == "account_trades":
+            self._candles.touch(symbol, [ts for (ts,) in rows])
+            return
         topic = self._topics.get(("gaps",) if kind == "gaps" else (kind, venue, symbol))
         if isinstance(topic, TradesTopic | QuotesTopic | GapsTopic):
             self.n += 1
             topic.add(rows, self.n)
+
+    def _next_version(self) -> int:
+        self.n += 1
+        return self.n
 
     # Time
 
@@ -359,11 +386,14 @@ class Hub:
         return bool(self._bars_topics(key)) or key in self._loading or key in self._awaited
 
     def _has_topics(self, kind: str) -> bool:
-        return kind in self._awaited or any(key[0] == kind for key in self._topics)
+        return kind in self._awaited or any(_SOURCES.get(key[0], key[0]) == kind for key in self._topics)
 
     def _drop(self, key: tuple[Any, ...]) -> None:
-        del self._topics[key]
-        if key[0] in self._sources and len(key) == 3:
+        topic = self._topics.pop(key)
+        if isinstance(topic, AccountCandlesTopic):
+            if self._candles.drop(topic) and "account_trades" in self._sources:
+                self._sources["account_trades"][0].wanted.discard(("", topic.account))
+        elif key[0] in self._sources and len(key) == 3:
             self._sources[key[0]][0].wanted.discard(key[1:])
 
     def _drop_series(self, key: SeriesKey) -> None:

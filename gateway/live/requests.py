@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from gateway.query import is_valid_name
 from tapehouse.bars.rankings import MEASURES, WINDOWS
 from tapehouse.clock import interval_named
 from tapehouse.errors import UsageError
+from tapehouse.model import SEQ_MAX
 from tapehouse.stream.live_messages import CHANNELS, LAST_BARS, LAST_TRADES, MOST_BARS, MOST_TRADES
 
 _MOST_ID = 2**31 - 1
@@ -23,6 +25,7 @@ _FIELDS: dict[str, frozenset[str]] = {
     "latest": frozenset({"venue", "symbol"}),
     "rankings": frozenset({"window", "measure", "limit"}),
     "gaps": frozenset(),
+    "account_candles": frozenset({"account", "interval", "last"}),
 }
 _OF_ALL = frozenset({"op", "id", "channel", "after"})
 
@@ -44,6 +47,8 @@ class Subscribe:
     limit: int = 20
     after: tuple[int, int] | None = None
     """(epoch, n) of the version received last."""
+    account: str = ""
+    """An account's id."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,10 @@ def _subscribe(number: int, found: dict[str, Any]) -> Subscribe:
         values["interval"] = interval_named(_text(found, "interval", None)).name
         values["last"] = _whole(found, "last", 1, MOST_BARS, LAST_BARS)
         values["full"] = _flag(found, "full")
+    elif channel == "account_candles":
+        values["account"] = _account(found)
+        values["interval"] = interval_named(_text(found, "interval", None)).name
+        values["last"] = _whole(found, "last", 1, MOST_BARS, LAST_BARS)
     elif channel == "trades":
         values["last"] = _whole(found, "last", 0, MOST_TRADES, LAST_TRADES)
     elif channel == "rankings":
@@ -120,6 +129,15 @@ def _whole(found: dict[str, Any], name: str, low: int, high: int, default: int |
     if type(value) is not int or not low <= value <= high:
         raise UsageError(f"{name}: expected {low:,} to {high:,}, was {_shown(value)}")
     return value
+
+
+def _account(found: dict[str, Any]) -> str:
+    """An id, which JavaScript can have as text alone where it is above 2^53."""
+    value = found.get("account")
+    text = str(value) if type(value) in (int, str) else ""
+    if not re.fullmatch(r"[0-9]{1,19}", text) or int(text) > SEQ_MAX:
+        raise UsageError(f"account: expected its id, 0 to {SEQ_MAX}, was {_shown(value)}")
+    return str(int(text))
 
 
 def _flag(found: dict[str, Any], name: str) -> bool:

@@ -25,7 +25,9 @@ from tapehouse.stream.consumer import StreamConsumer
 from tapehouse.stream.progress import last_seq, last_seq_of, read_progress
 from tapehouse.stream.wire import unpack
 
-FIELDS = {"trades": TRADE_FIELDS, "quotes": QUOTE_FIELDS, "gaps": GAP_FIELDS}
+FIELDS = {
+    "trades": TRADE_FIELDS, "quotes": QUOTE_FIELDS, "gaps": GAP_FIELDS, "account_trades": ("ts_event",)
+}  # fmt: skip
 _RECENT_S = 10
 """How long messages stay in memory at least, as far as there is room; those that are not written stay longer."""
 _MOST_BYTES = 32 * 2**20
@@ -35,23 +37,31 @@ _INACTIVE_S = 30
 _RETRY_S = 1.0
 _log = structlog.get_logger()
 Listener = Callable[[str, str, list[Row]], None]
-"""Called with a venue, a symbol and their rows."""
+"""Called with a venue, a symbol and their rows; of account trades the venue is empty, the symbol an account's id."""
 
 
 class TickSource:
     """The newest rows of a kind in memory, and new ones passed on; current while `run` runs."""
 
-    def __init__(self, bus: Bus, kind: str, on_rows: Listener) -> None:
-        """`on_rows` is called for each symbol of a message that `wanted` has; with all symbols for gaps."""
+    def __init__(
+        self, bus: Bus, kind: str, on_rows: Listener, on_written: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_rows` is called for each symbol of a message that `wanted` has; with all symbols for gaps.
+
+        `on_written` is called whenever `written_seq` was looked at, every second.
+        """
         self._bus = bus
         self._kind = kind
         self._on_rows = on_rows
+        self._on_written = on_written
         self.wanted: set[tuple[str, str]] = set()
         """(venue, symbol) that somebody follows."""
         self._recent: deque[tuple[int, int, int, Batch]] = deque()
         """A message's sequence, when it was stored, ns, its bytes, and its rows."""
-        self._written_seq = 0
+        self.written_seq = 0
         """Messages up to this one were written to the store when that was last looked at."""
+        self.received_seq = 0
+        """The message that came last."""
         self._bytes = 0
         self.is_ready = asyncio.Event()
         """Set once all rows are in memory that the store may not have yet."""
@@ -66,7 +76,8 @@ class TickSource:
         """Learn every second what writers have written."""
         while True:
             with contextlib.suppress(TapehouseError, NatsError):
-                self._written_seq = await self._last_written()
+                self.written_seq = await self._last_written()
+            self._on_written()
             await asyncio.sleep(_RETRY_S)
 
     async def _read(self) -> None:
@@ -116,7 +127,7 @@ class TickSource:
         return [
             row
             for *_, batch in self._recent
-            if batch.venue == venue
+            if batch.venue == venue or not venue
             for row in _rows(batch, symbol, self._kind)
         ]
 
@@ -136,12 +147,18 @@ class TickSource:
             batch = unpack(data)
         except WireError:
             return  # the writer puts it in quarantine
+        self.received_seq = seq
         self._recent.append((seq, stored_ns, len(data), batch))
         self._bytes += len(data)
         while self._bytes > _MOST_BYTES or self._is_old(stored_ns):
             self._bytes -= self._recent.popleft()[2]
         if self._kind == "gaps":
             self._on_rows(batch.venue, "", _rows(batch, None, self._kind))
+            return
+        if self._kind == "account_trades":
+            for account in np.unique(batch.array("account_id")).tolist():
+                if ("", str(account)) in self.wanted:
+                    self._on_rows("", str(account), _rows(batch, str(account), self._kind))
             return
         symbols = batch.columns["symbol"]
         assert isinstance(symbols, Strings)
@@ -154,11 +171,14 @@ class TickSource:
     def _is_old(self, now_ns: int) -> bool:
         """Whether the first message in memory is written, and was stored a while ago: the store shows its rows."""
         seq, stored_ns, *_ = self._recent[0]
-        return seq <= self._written_seq and stored_ns < now_ns - _RECENT_S * SECOND
+        return seq <= self.written_seq and stored_ns < now_ns - _RECENT_S * SECOND
 
 
 def _rows(batch: Batch, symbol: str | None, kind: str) -> list[Row]:
     """The rows of a symbol, or of all with None, as tuples of the kind's fields."""
+    if kind == "account_trades":
+        places = np.flatnonzero(batch.array("account_id") == int(symbol or 0))
+        return list(zip(*(_column(batch, name, places) for name in FIELDS[kind]), strict=True))
     symbols = batch.columns["symbol"]
     assert isinstance(symbols, Strings)
     if symbol is None:

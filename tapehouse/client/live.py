@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from tapehouse.client.download import RowDownload
 from tapehouse.client.live_bars import BarFollower
+from tapehouse.client.live_candles import AccountCandleFollower
 from tapehouse.client.live_following import (
     Follower,
     GapsFollower,
@@ -18,7 +19,7 @@ from tapehouse.client.live_following import (
     RankingsFollower,
     Record,
 )
-from tapehouse.client.live_records import Bar, Gap, LastPrice, Notice, Quote, Ranked, Trade
+from tapehouse.client.live_records import AccountCandle, Bar, Gap, LastPrice, Notice, Quote, Ranked, Trade
 from tapehouse.client.live_socket import LiveAddress, LiveStream
 from tapehouse.client.live_trades import TradeFollower
 from tapehouse.client.transport import Transport
@@ -114,6 +115,16 @@ class Live:
     def gaps(self, *, on_notice: OnNotice = None) -> LiveStream[Gap]:
         """Gaps of all venues and symbols, from now on."""
         return self._stream(lambda: GapsFollower("gaps", GAPS, {}), on_notice)
+
+    def account_candles(
+        self, account: int | str, interval: str, *, last: int | None = None, on_notice: OnNotice = None
+    ) -> LiveStream[AccountCandle]:
+        """The last candles of an account, then each that changes, whole, a second or two after its trades.
+
+        interval: 15s 30s 1m 3m 5m 15m 30m 1h 4h 1d 1w or 1M.
+        last: how many candles come first, 1 to 2,000, by default 100. Older ones that change come too.
+        """
+        return self._stream(lambda: AccountCandleFollower(account, interval, last), on_notice)
 
     def chart(
         self, symbol: str, interval: str = "1m", *, venue: str | None = None, height: int = 480

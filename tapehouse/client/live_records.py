@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
+from decimal import Decimal
 from typing import NamedTuple
 
 
@@ -115,6 +116,21 @@ class Gap(NamedTuple):
     reason: str | None
 
 
+class AccountCandle(NamedTuple):
+    """A candle of an account, whole, as it is now. It replaces the one of the same `ts` that came before."""
+
+    ts: datetime
+    """Start of the half-open interval [ts, ts + interval)."""
+    account_id: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    """Sum of `trx_amount`."""
+    trades: int
+
+
 class Skipped(NamedTuple):
     """Trades that did not come: those after `seq_from - 1` and before `seq_to + 1`. Query them with `db.trades`."""
 
@@ -129,7 +145,10 @@ class Skipped(NamedTuple):
 
 
 class Revised(NamedTuple):
-    """Stored bars that start in this span, both ends inclusive, changed. Those of them that came are sent again."""
+    """Stored bars or candles that start in this span, both ends inclusive, changed.
+
+    Those of them that came are sent again.
+    """
 
     start: datetime
     end: datetime

@@ -13,6 +13,7 @@ A client sends requests, each a JSON object as text:
     trades      venue, symbol; last (0 to 1,000 trades in the snapshot, 50 by default)
     quotes      venue, symbol
     latest      venue, symbol
+    account_candles  account (an id, a number or text), interval; last (1 to 2,000 candles, 100 by default)
     rankings    window (1h 24h 7d), measure (change volatility turnover), limit (1 to 200, 20 by default)
     gaps        nothing: all gaps from now on
 
@@ -38,12 +39,13 @@ server gave to a subscription's rows, the same for all sockets; n is the version
     11 PONG          [11, sent]                      the value that came with the ping
     12 SLOW          [12, ms]                        the client was too slow for so long; next comes the newest state
     13 UNSUBSCRIBED  [13, id]
+    14 ACCOUNT_CANDLES  [14, topic, n, [[ts, open, high, low, close, volume, trades], ...]]    whole, amounts as text
 
-Times are ns UTC, but in bars s UTC. Times in ns and epoch are above 2^53: read them as whole numbers of 64 bits (in
-JavaScript as bigint). The rows of SUBSCRIBED are those of the channel's messages: of bars, rankings and
-gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With
+Times are ns UTC, but in bars and candles s UTC. Times in ns and epoch are above 2^53: read them as whole numbers of 64
+bits (in JavaScript as bigint). The rows of SUBSCRIBED are those of the channel's messages: of bars, candles, rankings
+and gaps the list, of trades, quotes and latest a list of the items after n, or nil where there is nothing yet. With
 `resumed` they are what changed after the version the client had; without it they replace all that the client has.
-Its venue is that of the symbol, nil for rankings and gaps.
+Its venue is that of the symbol, nil for candles, rankings and gaps.
 
 A price, or the size of a trade or quote, is sent as an integer, the number times 10^decimals, which saves bytes; the
 decimals of a topic are those of SUBSCRIBED, and the same for all. An empty side of a book is nil, or NaN. Where
@@ -77,8 +79,9 @@ HEARTBEAT: Final = 10
 PONG: Final = 11
 SLOW: Final = 12
 UNSUBSCRIBED: Final = 13
+ACCOUNT_CANDLES: Final = 14
 
-CHANNELS = ("bars", "trades", "quotes", "latest", "rankings", "gaps")
+CHANNELS = ("bars", "trades", "quotes", "latest", "rankings", "gaps", "account_candles")
 BAR_FIELDS = (
     "close", "volume", "trades", "high", "low", "open", "final", "revision",
     "turnover", "buy_volume", "seq_first", "seq_last",
@@ -86,9 +89,11 @@ BAR_FIELDS = (
 """The fields of a bar by bit of its mask, 1 for close; those that change most often come first."""
 SHORT_FIELDS = 8
 """How many of BAR_FIELDS a subscription has without `full`."""
+CANDLE_FIELDS = ("open", "high", "low", "close", "volume", "trades")
+"""The fields of a candle of an account."""
 PRICE_FIELDS = frozenset({"open", "high", "low", "close"})
 LAST_BARS, MOST_BARS = 100, 2_000
-"""Bars in a snapshot: by default, and at most."""
+"""Bars or candles in a snapshot: by default, and at most."""
 LAST_TRADES, MOST_TRADES = 50, 1_000
 """Trades in a snapshot: by default, and at most."""
 HEARTBEAT_S = 5.0

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import signal
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import nats
 import polars as pl
 import pytest
 
+import tapehouse
+from tapehouse.client.live_records import AccountCandle
 from tapehouse.settings import load
 from tests.system.test_bad_input import refused
 from tests.system.test_real_data import counts
@@ -120,3 +123,45 @@ async def test_trades_sent_by_request_are_in_the_store_once_though_the_role_is_k
     assert kept == ["id: expected a whole number, was true"]
     await asyncio.to_thread(up.until, lambda: up.status()["ready"], "the role to be ready again", 60)
     assert "accounts" in {report["role"] for report in up.status()["roles"]}
+
+
+async def test_live_candles_follow_late_and_corrected_trades_to_the_last_place(up: Up, account: int) -> None:
+    records: dict[datetime, AccountCandle] = {}
+    with tapehouse.connect(home=up.home) as db:
+        await ask(up, trade(account, 5, AMOUNTS[0]))
+
+        async def follow() -> None:
+            async for candle in stream:
+                records[candle.ts] = candle
+
+        def stored() -> list[tuple[Any, ...]]:
+            frame = db.account_candles(account, "30m", "2024-11-05", "2024-11-07")
+            return frame.select(AccountCandle._fields).rows()
+
+        async def equal(rows: int) -> None:
+            def is_equal() -> bool:
+                found = stored()
+                return sum(row[-1] for row in found) == rows and found == [
+                    tuple(candle) for _, candle in sorted(records.items())
+                ]
+
+            await asyncio.to_thread(up.until, is_equal, f"live candles of {rows} trades", 60)
+
+        stream = db.live.account_candles(account, "30m")
+        following = asyncio.create_task(follow())
+        await equal(1)
+        # Of one time, with a lower id; then a later day, an earlier time, and another amount of the first.
+        await ask(up, trade(account, 3, AMOUNTS[2]))
+        await equal(2)
+        late = trade(account, 9, AMOUNTS[3])
+        await ask(up, f"[{late.replace('11-05T22', '11-06T01')}, {late.replace('22:02', '21:59')}]")
+        await ask(up, trade(account, 5, AMOUNTS[4]).replace("1.10826E9", "-7E-18"))
+        await equal(4)
+        assert [candle.close for _, candle in sorted(records.items())] == [
+            Decimal("1.10826E9"),
+            Decimal("-7E-18"),
+            Decimal("1.10826E9"),
+        ]
+        await stream.aclose()
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)

@@ -10,6 +10,7 @@ from gateway.live.requests import Ping, Subscribe, Unsubscribe, parse_request
 from tapehouse.errors import UsageError
 
 _BARS = {"op": "subscribe", "id": 1, "channel": "bars", "symbol": "A", "interval": "1m"}
+_CANDLES = {"op": "subscribe", "id": 1, "channel": "account_candles", "account": 7, "interval": "4h"}
 _RANKINGS = {"op": "subscribe", "id": 1, "channel": "rankings"}
 
 
@@ -19,6 +20,10 @@ def test_what_is_left_out_has_its_default() -> None:
         1, "bars", "", "A", "1m", 2000, full=True, after=(5, 6)
     )
     assert parse_request(json.dumps(_RANKINGS)) == Subscribe(1, "rankings")
+    assert parse_request(json.dumps(_CANDLES)) == Subscribe(
+        1, "account_candles", interval="4h", last=100, account="7"
+    )
+    assert parse_request(json.dumps({**_CANDLES, "account": "0007"})) == parse_request(json.dumps(_CANDLES))
     assert parse_request('{"op": "unsubscribe", "id": 0}') == Unsubscribe(0)
     assert parse_request('{"op": "ping", "sent": [1]}') == Ping([1])
 
@@ -59,6 +64,12 @@ def test_a_request_without_an_id_is_refused_as_nobodys(text: str, message: str) 
         ({**_RANKINGS, "window": "2h"}, "window: expected 1h 24h 7d, was '2h'"),
         ({**_RANKINGS, "measure": "price"}, "measure: expected .*, was 'price'"),
         ({**_RANKINGS, "limit": 201}, "limit: expected 1 to 200, was 201"),
+        ({**_CANDLES, "account": -1}, "account: expected its id, 0 to 9223372036854775806, was -1"),
+        ({**_CANDLES, "account": True}, "account: expected its id, .*, was True"),
+        ({**_CANDLES, "account": "x"}, "account: expected its id, .*, was 'x'"),
+        ({**_CANDLES, "account": None}, "account: expected its id, .*, was nothing"),
+        ({**_CANDLES, "account": 2**63 - 1}, "account: expected its id"),
+        ({**_CANDLES, "symbol": "A"}, "symbol: account_candles take account interval last"),
         ({"op": "subscribe", "id": 1, "channel": "gaps", "symbol": "A"}, "symbol: gaps take nothing more"),
     ],
 )
