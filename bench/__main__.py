@@ -15,6 +15,7 @@ NAMES = (
     "ingest",
     "unsorted_file",
     "visible_latency",
+    "accounts",
     "frame_latency",
     "views",
     "parse",

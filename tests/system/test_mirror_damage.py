@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
+import pyarrow as pa
 from polars.testing import assert_frame_equal
 
-from tapehouse.model import DEPTH, QUOTES, TRADES, Kind
+from gateway.query import Query
+from gateway.stores.clickhouse import ClickHouseStore
+from gateway.stores.contract import Store
+from gateway.stores.questdb import QuestDBStore
+from tapehouse.clock import DAY, parse_ns
+from tapehouse.model import ACCOUNT_TRADES, DEPTH, QUOTES, TRADES, Kind
 from tapehouse.stream.bus import Bus
+from tests.gateway import oracle
 from tests.system.mirrored import Mirrored
 from tests.system.pouring import Pouring, closed
 
@@ -86,3 +94,41 @@ async def test_verify_finds_names_and_heals_every_damage(mirrored: Mirrored) -> 
             for day in days:
                 assert_frame_equal(mirrored.cold(kind, day), feed.expected(kind, day), check_exact=True)
         assert await asyncio.to_thread(mirrored.verified) >= len(kinds) * len(days)
+
+
+async def test_candles_of_accounts_are_those_of_the_hot_store_once_damage_is_healed(
+    mirrored: Mirrored,
+) -> None:
+    day = "2022-03-20"
+    start_ns = parse_ns(day)
+    async with Pouring(mirrored.settings, 32) as feed:
+        for _ in range(3):
+            await feed.some(day, 40, (ACCOUNT_TRADES,))
+        await feed.written()
+        async with Bus.opened(mirrored.settings, "mirror") as bus:
+            await closed(bus)
+        await asyncio.to_thread(mirrored.mirror)
+        rows = feed.expected(ACCOUNT_TRADES, day)
+        accounts = tuple(map(str, rows["account_id"].unique().to_list()))
+        query = Query("account_candles", "", accounts, start_ns, start_ns + DAY, "30m")
+        expected = oracle.candles_of(rows, "30m")
+        with (
+            contextlib.closing(QuestDBStore(mirrored.settings.questdb)) as hot,
+            contextlib.closing(ClickHouseStore(mirrored.settings.clickhouse)) as cold,
+        ):
+
+            def candles(store: Store) -> list[oracle.Candle]:
+                found, _ = store.account_candles(query, start_ns, start_ns + DAY)
+                columns = [found.column("ts").cast(pa.int64()), *found.columns[1:]]
+                return list(zip(*(column.to_pylist() for column in columns), strict=True))
+
+            assert candles(hot) == candles(cold) == expected
+            row = _row(mirrored, ACCOUNT_TRADES, day, 5, "trx_amount != 0")
+            mirrored.tell_cold(
+                f"ALTER TABLE account_trades UPDATE trx_amount = -trx_amount WHERE {row} {_WAITED}"
+            )
+            assert candles(cold) != expected
+            said = mirrored.run("mirror", "verify")
+            assert f"differs: account_trades of {day}" in said
+            assert "1 differed, 1 healed, 0 not compared" in said
+            assert candles(hot) == candles(cold) == expected
