@@ -115,7 +115,7 @@ def page_router(folder: Path) -> APIRouter:
             raise HTTPException(404)
         return files[name].response(request)
 
-    for path in ("/", "/chart/{series:path}", "/system"):
+    for path in ("/", "/chart/{series:path}", "/account/{account}", "/account/", "/system"):
         router.add_api_route(path, start, methods=["GET", "HEAD"])
     router.add_api_route("/assets/{name}", asset, methods=["GET", "HEAD"])
     for name in sorted(files):

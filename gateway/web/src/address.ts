@@ -15,9 +15,17 @@ export interface Chart {
   readonly compare: string;
 }
 
-export type Address = Chart | { readonly page: "system" };
+export interface Account {
+  readonly page: "account";
+  /** Empty: none is chosen. */
+  readonly account: string;
+  readonly interval: string;
+}
+
+export type Address = Chart | Account | { readonly page: "system" };
 
 export const DEFAULT_INTERVAL = "1m";
+const ACCOUNT_INTERVAL = "30m";
 const SCALES: readonly string[] = ["linear", "log", "percent"];
 
 export function parseAddress(path: string, query: string): Address {
@@ -25,6 +33,9 @@ export function parseAddress(path: string, query: string): Address {
   const [, page, venue = "", ...rest] = path.split("/");
   const asked = new URLSearchParams(query);
   const interval = asked.get("interval") ?? "";
+  if (page === "account") {
+    return { page, account: decoded(venue), interval: intervalNamed(interval) ? interval : ACCOUNT_INTERVAL };
+  }
   const scale = asked.get("scale") ?? "";
   return {
     page: "chart",
@@ -39,6 +50,9 @@ export function parseAddress(path: string, query: string): Address {
 
 export function formatAddress(address: Address): string {
   if (address.page === "system") return "/system";
+  if (address.page === "account") {
+    return `/account/${encodeURIComponent(address.account)}?${new URLSearchParams({ interval: address.interval })}`;
+  }
   if (!address.symbol) return "/";
   const query = new URLSearchParams({ interval: address.interval });
   if (address.scale !== "linear") query.set("scale", address.scale);

@@ -1,6 +1,8 @@
 /** The page: what is above, beside and below the chart. */
 
-import { Show, createEffect, onCleanup, onMount } from "solid-js";
+import { Match, Show, Switch, createEffect, onCleanup, onMount } from "solid-js";
+import { AccountPage } from "./account/page";
+import type { Account } from "./address";
 import { ChartView } from "./chart/chart_view";
 import { onKey, onPress } from "./keys";
 import { startMarket } from "./market";
@@ -13,7 +15,7 @@ import { isPhone } from "./width";
 
 export function App() {
   onMount(() => {
-    if (!chartShown().symbol || address().page === "system") setSettled(true);
+    if (!chartShown().symbol || address().page !== "chart") setSettled(true);
     addEventListener("keydown", onKey);
     addEventListener("pointerdown", onPress);
     onCleanup(() => {
@@ -27,16 +29,24 @@ export function App() {
   });
   return (
     <div class="flex h-dvh flex-col">
-      <Show when={address().page === "chart"} fallback={<System />}>
-        <Header />
-        <main class="flex min-h-0 flex-1">
-          <Show when={!isPhone() || !panelShown()}>
-            <ChartView />
-          </Show>
-          <Side />
-        </main>
-        <PhoneTabs />
-      </Show>
+      <Switch>
+        <Match when={address().page === "chart"}>
+          <Header />
+          <main class="flex min-h-0 flex-1">
+            <Show when={!isPhone() || !panelShown()}>
+              <ChartView />
+            </Show>
+            <Side />
+          </main>
+          <PhoneTabs />
+        </Match>
+        <Match when={address().page === "system"}>
+          <System />
+        </Match>
+        <Match when={address().page === "account"}>
+          <AccountPage address={address() as Account} />
+        </Match>
+      </Switch>
       <Overlays />
     </div>
   );

@@ -1,6 +1,6 @@
 /** Numbers and times as text of a steady width. */
 
-const MINUS = "\u2212";
+export const MINUS = "\u2212";
 const NONE = "\u2013";
 const MOST_DECIMALS = 8;
 
@@ -111,7 +111,7 @@ function significant(amount: number): string {
   return amount >= 0.0001 ? amount.toFixed(4) : amount.toPrecision(2);
 }
 
-function grouped(text: string): string {
+export function grouped(text: string): string {
   const [whole = "", fraction] = text.split(".");
   const groups = whole.replace(/\B(?=(\d{3})+$)/g, ",");
   return fraction === undefined ? groups : `${groups}.${fraction}`;

@@ -41,6 +41,13 @@ describe("an address", () => {
     expect(formatAddress({ page: "system" })).toBe("/system");
   });
 
+  test("of an account has its id and the interval", () => {
+    const account = { page: "account", account: "9223372036854775806", interval: "4h" } as const;
+    expect(formatAddress(account)).toBe("/account/9223372036854775806?interval=4h");
+    expect(parseAddress("/account/9223372036854775806", "?interval=4h")).toEqual(account);
+    expect(parseAddress("/account/", "?interval=x")).toEqual({ page: "account", account: "", interval: "30m" });
+  });
+
   test("of no symbol is the start", () => {
     expect(formatAddress({ ...CHART, symbol: "" })).toBe("/");
   });

@@ -52,6 +52,8 @@ def _raw(client: Client, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
         "/chart/a/B%2FC",
         "/chart/a/B/C",
         "/system",
+        "/account/1",
+        "/account/",
     ],
 )
 def test_every_address_of_the_page_is_the_page(page: Client, path: str) -> None:
@@ -144,7 +146,7 @@ def test_nothing_but_its_files_can_be_named(page: Client, path: str) -> None:
 
 def test_where_it_is_not_built_the_page_says_what_is_missing(tmp_path: Path) -> None:
     with application_of(None, Limits(), page=tmp_path) as client:
-        for path in ("/", "/chart/sim/S", "/system"):
+        for path in ("/", "/chart/sim/S", "/account/1", "/system"):
             answer = client.get(path)
             assert answer.status == 503
             assert "Node 20.19 or newer" in answer.data.decode()
@@ -156,7 +158,9 @@ def test_the_page_is_beside_the_endpoints_and_not_described_with_them(page: Clie
     assert page.get("/assets/no.js").headers["content-type"] == "application/problem+json"
     described = page.json("/openapi.json")["paths"]
     assert not [
-        path for path in described if path == "/" or path.startswith(("/chart", "/assets", "/system"))
+        path
+        for path in described
+        if path == "/" or path.startswith(("/chart", "/account/", "/assets", "/system"))
     ]
 
 

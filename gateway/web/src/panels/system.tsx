@@ -28,6 +28,14 @@ export function System() {
         <button type="button" class="key" title="Back to the chart (s)" onClick={() => go(chartShown())}>
           Chart
         </button>
+        <button
+          type="button"
+          class="key"
+          title="Candles and trades of an account"
+          onClick={() => go({ page: "account", account: "", interval: "30m" })}
+        >
+          Accounts
+        </button>
         <h1 class="flex-1 font-semibold">System</h1>
         <StatusText />
       </header>
