@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgpack
 import polars as pl
 import pyarrow as pa
 import pytest
@@ -101,9 +102,17 @@ def _of_csv(data: bytes) -> list[dict[str, Any]]:
     return [{**row, "account_id": int(row["account_id"]), "trades": int(row["trades"])} for row in rows]
 
 
+def _of_msgpack(data: bytes) -> list[dict[str, Any]]:
+    head, *columns, _ = msgpack.Unpacker(io.BytesIO(data))
+    found = pl.DataFrame(dict(zip(head["columns"], columns[0], strict=True)))
+    times = pl.from_epoch("ts", "ns").dt.to_string("%Y-%m-%dT%H:%M:%S%.9fZ")
+    return found.with_columns(times).to_dicts()
+
+
 @pytest.mark.parametrize(
     ("format_name", "read"),
     [
+        ("msgpack", _of_msgpack),
         ("csv", _of_csv),
         ("arrow", lambda data: _as_frame(pa.ipc.open_stream(data).read_all())),
         ("parquet", lambda data: _as_frame(pl.read_parquet(data).to_arrow())),
