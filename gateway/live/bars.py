@@ -97,6 +97,12 @@ class BarSeries:
         # Who was away has to read them anew.
         self.known_after = n
 
+    def is_before(self, frame: Frame) -> bool:
+        """Whether a frame is newer than the snapshot."""
+        return (
+            self.loaded is None or self.loaded[:2] != (frame.maker, frame.epoch) or frame.n > self.loaded[2]
+        )
+
     @property
     def revised_at(self) -> int:
         """The version at which older bars were last noted to have changed; 0 if never."""

@@ -33,6 +33,7 @@ class CandleRefresher:
     ) -> AccountCandlesTopic:
         """A topic of an account and interval, to which trades are added that may not be written yet."""
         self._source = source
+        source.wanted.add(("", key[0]))
         topic = AccountCandlesTopic(number, epoch, n, key, self._history)
         topic.touch([ts for (ts,) in source.recent("", topic.account)], source.received_seq)
         self._topics.add(topic)
@@ -45,10 +46,12 @@ class CandleRefresher:
             if topic.account == account:
                 topic.touch(times, self._source.received_seq)
 
-    def drop(self, topic: AccountCandlesTopic) -> bool:
-        """Keep a topic current no longer; whether its account has none any more."""
+    def drop(self, topic: AccountCandlesTopic) -> None:
+        """Keep a topic current no longer."""
+        assert self._source is not None
         self._topics.discard(topic)
-        return all(other.account != topic.account for other in self._topics)
+        if all(other.account != topic.account for other in self._topics):
+            self._source.wanted.discard(("", topic.account))
 
     async def run(self) -> None:
         """Read what is due, until cancelled."""

@@ -155,7 +155,6 @@ class Hub:
     async def _candles_topic(self, account: str, interval: str) -> Topic:
         with self._waiting_for("account_trades"):
             source = await self._ready_source("account_trades")
-            source.wanted.add(("", account))
             key = (account, interval)
             return self._known(
                 ("account_candles", *key),
@@ -206,7 +205,7 @@ class Hub:
             for key, rows in self._followed_bars(frame):
                 if key in self._waiting_frames:
                     self._waiting_frames[key].append(frame)
-                elif _is_after(self._series[key], frame):
+                elif self._series[key].is_before(frame):
                     self._apply_bars(key, frame, rows)
             self._apply_revised(frame)
             self._apply_prices(frame)
@@ -306,7 +305,7 @@ class Hub:
         self._loading.pop(key, None)
         for frame in waiting:
             for found, rows in self._followed_bars(frame):
-                if found == key and _is_after(series, frame):
+                if found == key and series.is_before(frame):
                     self.n += 1
                     self._apply_bars(key, frame, rows)
 
@@ -391,18 +390,10 @@ class Hub:
     def _drop(self, key: tuple[Any, ...]) -> None:
         topic = self._topics.pop(key)
         if isinstance(topic, AccountCandlesTopic):
-            if self._candles.drop(topic) and "account_trades" in self._sources:
-                self._sources["account_trades"][0].wanted.discard(("", topic.account))
+            self._candles.drop(topic)
         elif key[0] in self._sources and len(key) == 3:
             self._sources[key[0]][0].wanted.discard(key[1:])
 
     def _drop_series(self, key: SeriesKey) -> None:
         del self._series[key]
         self._failed.discard(key)
-
-
-def _is_after(series: BarSeries, frame: Frame) -> bool:
-    """Whether a frame is newer than the snapshot of a series."""
-    return (
-        series.loaded is None or series.loaded[:2] != (frame.maker, frame.epoch) or frame.n > series.loaded[2]
-    )

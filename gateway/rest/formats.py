@@ -234,7 +234,8 @@ def _values(column: pa.Array) -> list[Any]:
     if pa.types.is_timestamp(kind):
         column = column.view(pa.int64())
     elif pa.types.is_decimal(kind):
-        column = column.cast(pa.string())
+        # Arrow's own text has an exponent where there are many zeros.
+        return pl.Series(column).cast(pl.String).to_list()
     return list(pl.Series(column).to_list())
 
 

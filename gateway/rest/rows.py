@@ -34,7 +34,7 @@ from gateway.rest.response_models import page_of, responses
 from gateway.rest.streaming import AnswerResponse, segments_headers
 
 _PROBLEMS = (USAGE, UNKNOWN_SERIES, NOT_ACCEPTABLE, REFUSED, UNAVAILABLE, BUSY, TIME_OUT)
-_ETAG_VERSION = "2"
+_ETAG_VERSION = "3"
 """Change it whenever the bytes of a format change, so that cached responses are no longer valid."""
 _ENDPOINTS: tuple[tuple[str, type[RowFormatParameters], str], ...] = (
     ("bars", BarParameters, "Bars of an interval"),
