@@ -19,7 +19,9 @@ from tapehouse.stream.live_messages import ACCOUNT_CANDLES, CANDLE_FIELDS, REVIS
 _MOST_CANDLES = 2_000
 """Changed candles in memory."""
 _MOST_TOUCHED = 500
-"""Candles that wait to be read again; of more the oldest are announced as revised."""
+"""Candles that are read again at once; of more the oldest are announced as revised."""
+_MOST_WAITING = 5_000
+"""Candles that wait until their trades are written; of more the oldest will be announced."""
 _READ_TOGETHER = 200
 """Intervals in one query, at most."""
 _log = structlog.get_logger()
@@ -54,6 +56,8 @@ class AccountCandlesTopic(Topic):
         """By start the version at which the candle changed, and the candle; the last changed last."""
         self._touched: dict[int, int] = {}
         """By start the message of the stream with the newest of its trades that are not read yet."""
+        self._surplus: tuple[int, int, int] | None = None
+        """Start of the first and of the last candle that will be announced, once this message is written."""
         self._revised: tuple[int, int, int] | None = None
         """Version, start and end, ns, of the span whose candles were not read again; both ends inclusive."""
 
@@ -67,6 +71,11 @@ class AccountCandlesTopic(Topic):
         for ts in times:
             start = self._interval.start_of(ts)
             self._touched[start] = max(seq, self._touched.get(start, 0))
+        if len(self._touched) > _MOST_WAITING:
+            starts = sorted(self._touched)[:-_MOST_TOUCHED]
+            newest = max(self._touched.pop(start) for start in starts)
+            first, last, before = self._surplus or (starts[0], starts[-1], 0)
+            self._surplus = min(first, starts[0]), max(last, starts[-1]), max(newest, before)
 
     async def refresh(self, written_seq: int, next_version: Callable[[], int]) -> None:
         """Read the candles again whose trades are all written, up to the message `written_seq`; publish what changed.
@@ -74,6 +83,9 @@ class AccountCandlesTopic(Topic):
         Where a store does not answer they are read the next time. Where it rejects the query, or where they are too
         many, followers are told to query them.
         """
+        if self._surplus is not None and self._surplus[2] <= written_seq:
+            self._give_up(self._surplus[:2], next_version())
+            self._surplus = None
         due = sorted(start for start, seq in self._touched.items() if seq <= written_seq)
         surplus = due[: max(len(due) - _MOST_TOUCHED, 0)]
         if surplus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from decimal import Decimal
+from random import Random
 
 import numpy as np
 import polars as pl
@@ -112,6 +113,13 @@ def amount_of(units: int) -> Decimal:
     """An amount of so many units of its 18th digit after the point."""
     # Unlike a tuple, arithmetic rounds to 28 digits.
     return Decimal((int(units < 0), tuple(map(int, str(abs(units)))), -18))
+
+
+def amounts(chance: Random, count: int) -> pl.Series:
+    """Decimals with 18 digits after the point, whose sum fits."""
+    most = 10**38 // (count + 1)
+    values = [amount_of(chance.randrange(-most, most)) for _ in range(count)]
+    return pl.Series(pa.array(values, pa.decimal128(38, 18)))
 
 
 def candles_frame(candles: list[Candle]) -> pl.DataFrame:

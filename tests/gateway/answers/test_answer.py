@@ -9,7 +9,6 @@ from random import Random
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -60,7 +59,7 @@ def made(seed: int) -> dict[str, pl.DataFrame]:
             more = {
                 "account_id": [chance.randrange(3) for _ in times],
                 "id": chance.sample(range(count), count),
-                "trx_amount": amounts(chance, count),
+                "trx_amount": oracle.amounts(chance, count),
             }
         else:
             names = [chance.choice(SYMBOLS) for _ in times]
@@ -77,13 +76,6 @@ def made(seed: int) -> dict[str, pl.DataFrame]:
             frame = frame.with_columns(prices)
         found[kind.name] = frame.unique(kind.key)
     return found
-
-
-def amounts(chance: Random, count: int) -> pl.Series:
-    """Decimals with 18 digits after the point, whose sum fits."""
-    most = 10**38 // (count + 1)
-    values = [oracle.amount_of(chance.randrange(-most, most)) for _ in range(count)]
-    return pl.Series(pa.array(values, pa.decimal128(38, 18)))
 
 
 def _query(chance: Random, held: dict[str, pl.DataFrame]) -> Query:

@@ -199,6 +199,25 @@ def test_more_candles_than_are_read_at_once_are_announced(monkeypatch: pytest.Mo
     assert sorted(_known(receiver)) == [_FIRST + 3 * MINUTE, _FIRST + 4 * MINUTE]
 
 
+def test_candles_that_wait_for_a_writer_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(account_candles, "_MOST_TOUCHED", 2)
+    monkeypatch.setattr(account_candles, "_MOST_WAITING", 4)
+    stored = _Stored(6)
+    receiver = Receiver(_follower())
+    asyncio.run(_subscribed(stored, receiver))
+    for minute in range(12):
+        stored.trades[_FIRST + minute * MINUTE, 0] = minute
+        stored.topic.touch([_FIRST + minute * MINUTE], minute)
+    asyncio.run(stored.refresh())
+    assert receiver.notices == []
+    stored.written_seq = 11
+    asyncio.run(stored.refresh())
+    told = [notice for notice in receiver.notices if isinstance(notice, Revised)]
+    assert told[-1].start.timestamp() * 1e9 == _FIRST
+    assert told[-1].end.timestamp() * 1e9 == _FIRST + 9 * MINUTE
+    assert sorted(_known(receiver)) == [_FIRST + 10 * MINUTE, _FIRST + 11 * MINUTE]
+
+
 def test_candles_far_apart_are_read_one_by_one_and_near_ones_together() -> None:
     stored = _Stored(5)
     for hour in (0, 1, 2, 100, 101):
