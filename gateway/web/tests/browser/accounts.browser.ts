@@ -23,16 +23,8 @@ test("an account has candles, trades and running totals with all digits, and ano
   expect((await cells("Trades", 1)).at(-1)).toBe("3");
   expect((await cells("Trades", 2)).slice(3, 5)).toEqual(["1", "7.000000000000000001"]);
   await opened.page.getByLabel("Interval").selectOption("1w");
-  await expect.poll(() => rows("Candles").count()).toBe(1);
-  expect((await cells("Candles", 0)).slice(1)).toEqual([
-    "7.000000000000000001",
-    "7.000000000000000001",
-    "5",
-    "5",
-    "6",
-    "3",
-    "6",
-  ]);
+  const week = ["7.000000000000000001", "7.000000000000000001", "5", "5", "6", "3", "6"];
+  await expect.poll(async () => (await cells("Candles", 0)).slice(1)).toEqual(week);
   await opened.page.locator("[data-account-chart] canvas").first().waitFor();
   await opened.picture("account");
   await opened.page.getByLabel("Account id").fill("nobody");
