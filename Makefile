@@ -39,4 +39,4 @@ bench: setup
 	@.venv/bin/python -m bench $(NAME)
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info gateway/web/node_modules gateway/web/dist
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache build *.egg-info gateway/web/node_modules gateway/web/dist tests/timescale/node_modules

@@ -81,6 +81,16 @@ page() { # what was made before is not made again
     fi
 }
 
+timescale() { # the database that the tests of TimescaleDB start
+    cd tests/timescale
+    local installed=node_modules/.installed lock
+    lock=$(cat package.json package-lock.json | cksum)
+    if [ "$(cat "$installed" 2>/dev/null)" != "$lock" ]; then
+        echo "setup: installing TimescaleDB for the tests"
+        npm ci --loglevel error >/dev/null && printf '%s' "$lock" >"$installed"
+    fi
+}
+
 # Looked for once: it takes seconds, and an old Debian has none that is new enough.
 if [ -n "$first" ] && ! node20 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     apt-get -qq update || true
@@ -91,6 +101,7 @@ if [ -n "$first" ] && ! node20 && [ "$(id -u)" = 0 ] && command -v apt-get >/dev
 fi
 if ! node20; then
     echo "setup: the page was not built: expected Node 20.19 or 22.12 or newer, with npm; all else is made" >&2
-elif ! (page); then
-    echo "setup: the page was not built: npm failed; all else is made" >&2
+else
+    (page) || echo "setup: the page was not built: npm failed; all else is made" >&2
+    (timescale) || echo "setup: the tests of TimescaleDB will be skipped: npm failed; all else is made" >&2
 fi

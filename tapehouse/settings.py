@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -21,7 +21,7 @@ from tapehouse.errors import SettingsError
 LOOPBACK = "127.0.0.1"
 CONNECTIONS = "connections.toml"
 _PREFIX = "TAPEHOUSE_"
-_OTHER_VARIABLES = {"config", "questdb_jar", "questdb_java_options"}
+_OTHER_VARIABLES = {"config", "questdb_jar", "questdb_java_options", "test_timescale_dsn"}
 """Variables with the prefix that other code reads."""
 
 
@@ -72,6 +72,22 @@ class ClickHouse(_Section):
     database: str = Field("cold", pattern=r"^[a-z_][a-z0-9_]*$")
     cluster: str = Field("", pattern=r"^([a-zA-Z_][a-zA-Z0-9_]*)?$")
     """If set, tables are Replicated on this cluster, with a Distributed table in front of each."""
+
+
+class Timescale(_Section):
+    """A TimescaleDB server that also stores account trades and their candles; nothing is stored there without `dsn`."""
+
+    dsn: SecretStr = SecretStr("")
+    """Its address and account, such as postgresql://tapehouse:PASSWORD@host:5432/trading; empty: none. A file that
+    holds one must not be readable by others."""
+    kinds: tuple[str, ...] = ()
+    """Kinds of ticks to store beside account trades."""
+    load: Literal["copy", "unnest"] = "copy"
+    """How rows are sent: by COPY, or in arrays for a server that has no COPY."""
+    load_bytes: int = Field(4 * 2**20, ge=2**10)
+    """Largest total size of the messages in one transaction."""
+    lease_s: float = Field(10, gt=0)
+    """Lifetime of the lease that lets one process load at a time."""
 
 
 class Writer(_Section):
@@ -233,6 +249,7 @@ class Settings(BaseSettings):
     nats: Nats = Nats()
     questdb: QuestDB = QuestDB()
     clickhouse: ClickHouse = ClickHouse()
+    timescale: Timescale = Timescale()
     writer: Writer = Writer()
     barmaker: BarMaker = BarMaker()
     mirror: Mirror = Mirror()
@@ -268,6 +285,12 @@ def load(home: Path | None = None) -> Settings:
             f"settings: expected a file, was none: {config}", remedy="Correct TAPEHOUSE_CONFIG."
         )
     from_file = _read_toml(config)
+    if from_file.get("timescale", {}).get("dsn") and config.stat().st_mode & 0o077:
+        raise SettingsError(
+            f"settings: expected {config} with the mode 0600, for timescale.dsn is secret, "
+            f"was {config.stat().st_mode & 0o777:04o}",
+            remedy=f"chmod 600 {config}",
+        )
     folder = home or Path(os.environ.get("TAPEHOUSE_HOME") or str(from_file.get("home", ".tapehouse")))
     values = _merged(_read_toml(folder / CONNECTIONS), from_file)
     try:

@@ -36,6 +36,7 @@ from tests.distribution import SharedPlatforms, platform_of
 from tests.market_data import DATA
 from tests.ports import ANY_FREE_PORT
 from tests.system.up import Up
+from tests.timescale.server import SERVERS, TimescaleServer, serving
 
 _HOMES = Path(tempfile.gettempdir()) / f"tapehouse-tests-{os.getuid()}"
 _START_S, _STOP_S = 300, 60
@@ -155,6 +156,13 @@ async def broker(tmp_path: Path) -> AsyncIterator[Broker]:
     async with Broker(tmp_path / "broker") as broker:
         await broker.provision()
         yield broker
+
+
+@pytest.fixture(scope="module", params=SERVERS)
+def timescale(request: pytest.FixtureRequest) -> Iterator[TimescaleServer]:
+    """An empty database of TimescaleDB for the tests of a file: of each server that there is, in turn."""
+    with serving(request.param) as server:
+        yield server
 
 
 @pytest.fixture

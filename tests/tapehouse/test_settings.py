@@ -45,6 +45,16 @@ def test_later_sources_win(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load().nats.url == "nats://127.0.0.1:5"
 
 
+def test_a_file_with_an_account_of_timescale_is_for_its_owner_alone() -> None:
+    _write("tapehouse.toml", '[timescale]\ndsn = "postgresql://u:hidden@h/d"\n')
+    Path("tapehouse.toml").chmod(0o640)
+    with pytest.raises(SettingsError, match=r"mode 0600.*was 0640\nchmod 600 tapehouse.toml"):
+        load()
+    Path("tapehouse.toml").chmod(0o600)
+    assert load().timescale.dsn.get_secret_value() == "postgresql://u:hidden@h/d"
+    assert "hidden" not in repr(load())
+
+
 def test_passwords_of_several_sources_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     _write(f".tapehouse/{CONNECTIONS}", '[nats.passwords]\nfeed = "a"\nwriter = "b"\n')
     _write("tapehouse.toml", '[nats.passwords]\nwriter = "c"\n')
