@@ -11,6 +11,8 @@ TapehouseError                 exit status 1
 ├── PublishError               NATS permanently rejected a batch
 ├── ConnectError               a part of the platform does not answer
 ├── ColdStoreError             ClickHouse rejected a statement
+├── TimescaleError             TimescaleDB rejected a statement, or its server cannot be used
+│   └── TimescaleConflictError a transaction was rolled back for another one's sake: repeat it
 ├── ProofError                 a copy of a day differs from the original
 ├── StackError                 a part cannot be started or kept running
 │   └── HomeInUseError         another process runs the platform of the home folder
@@ -77,6 +79,14 @@ class ConnectError(TapehouseError):
 
 class ColdStoreError(TapehouseError):
     """ClickHouse rejected a statement; `fields["code"]` is its error code."""
+
+
+class TimescaleError(TapehouseError):
+    """TimescaleDB rejected a statement, or its server cannot be used; `fields["code"]` is the SQLSTATE, if any."""
+
+
+class TimescaleConflictError(TimescaleError):
+    """A transaction was rolled back for another one's sake; repeated it may succeed."""
 
 
 class ProofError(TapehouseError):
