@@ -80,8 +80,6 @@ class Timescale(_Section):
     dsn: SecretStr = SecretStr("")
     """Its address and account, such as postgresql://tapehouse:PASSWORD@host:5432/trading; empty: none. A file that
     holds one must not be readable by others."""
-    kinds: tuple[str, ...] = ()
-    """Kinds of ticks to store beside account trades."""
     load: Literal["copy", "unnest"] = "copy"
     """How rows are sent: by COPY, or in arrays for a server that has no COPY."""
     load_bytes: int = Field(4 * 2**20, ge=2**10)

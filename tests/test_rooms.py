@@ -68,6 +68,7 @@ _FOLDERS = {  # by folder of a room: the folders of the same room that it may im
     "ingest.accounts": {"ingest.files"},
     "ingest.simulator": set(),
     "ingest.writer": set(),
+    "ingest.timescale": set(),
     "ingest.barmaker": set(),
     "analytics.mirror": set(),
     "gateway.stores": set(),

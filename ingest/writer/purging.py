@@ -19,17 +19,23 @@ async def is_half_full(bus: Bus) -> bool:
     return info.state.bytes * 2 > (info.config.max_bytes or 0) > 0
 
 
-async def purge_processed(bus: Bus, state: State, known: Sharding) -> None:
-    """Purge up to the lowest of every writer's replay start and every consumer's acknowledgement floor."""
+async def purge_processed(bus: Bus, state: State, known: Sharding) -> str:
+    """Purge up to the lowest of every writer's replay start and every consumer's acknowledgement floor.
+
+    Returns the name of the consumer that all others are ahead of, whose messages alone the stream keeps; else "".
+    """
     # Read first: messages that arrive later have higher sequences.
-    lowest = [await last_seq(bus)]
+    written = [await last_seq(bus)]
     for shard in known.numbers:
         progress = await read_progress(bus, state, shard, known.created_ns)
         if progress.may_be_replayed:
-            lowest.append(progress.floor.trail)
-    lowest += [await _processed_seq(bus, consumer) for consumer in await _consumers(bus)]
-    if min(lowest) > 0:
-        await bus.js.purge_stream(TICKS, seq=min(lowest) + 1)
+            written.append(progress.floor.trail)
+    processed = {consumer.name: await _processed_seq(bus, consumer) for consumer in await _consumers(bus)}
+    lowest = min([*written, *processed.values()])
+    if lowest > 0:
+        await bus.js.purge_stream(TICKS, seq=lowest + 1)
+    last = [name for name, seq in processed.items() if seq == lowest]
+    return last[0] if len(last) == 1 and min(written) > lowest else ""
 
 
 async def _consumers(bus: Bus) -> list[ConsumerInfo]:

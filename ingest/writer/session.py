@@ -252,7 +252,9 @@ class WriterSession:
                 # The shard has no later message, so its floor can move to the end of the stream.
                 self._advance(end)
                 await self._record_floor()
-            await purging.purge_processed(parts.bus, parts.state, known)
+            kept_for = await purging.purge_processed(parts.bus, parts.state, known)
+            if kept_for and await purging.is_half_full(parts.bus):
+                _log.warning("the stream is more than half full, kept for one consumer", consumer=kept_for)
             if parts.shard not in known.present.numbers and last <= self._floor.trail:
                 raise ShardFinishedError
 

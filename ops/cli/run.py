@@ -28,6 +28,7 @@ def command(roles: tuple[str, ...], home: Path | None) -> None:
     barmaker, barmaker:N    keep live bars of every shard's symbols, or of shard N's
     accounts                store account trades sent by request
     mirror                  copy closed days to ClickHouse
+    timescale               load account trades into TimescaleDB
     gateway                 answer queries by HTTP
     sim                     the simulated venue
     feed:VENUE:SYMBOL,...   the feed of a live venue
@@ -78,6 +79,8 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
         return [_accounts(settings)]
     if role == "mirror":
         return [_mirror(settings)]
+    if role == "timescale":
+        return [_timescale(settings)]
     if role == "gateway":
         return [_gateway(settings)]
     if role == "sim":
@@ -88,7 +91,7 @@ def _role(settings: Settings, role: str) -> list[Coroutine[Any, Any, None]]:
     if name == "replay" and place:
         return [_replay(settings, place)]
     raise UsageError(
-        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, mirror, gateway, sim, "
+        "role: expected writer, writer:N, barmaker, barmaker:N, accounts, mirror, timescale, gateway, sim, "
         f"feed:VENUE:SYMBOL,SYMBOL... or replay:PATH, was {role!r}"
     )
 
@@ -166,6 +169,16 @@ async def _mirror(settings: Settings) -> None:
     health = Health("mirror")
     async with Bus.opened(settings, "mirror") as bus:
         await health.alongside(bus, MirrorRole(settings, bus, health).run())
+
+
+async def _timescale(settings: Settings) -> None:
+    from ingest.timescale.role import TimescaleRole
+    from tapehouse.stream.bus import Bus
+    from tapehouse.stream.health import Health
+
+    health = Health("timescale")
+    async with Bus.opened(settings, "timescale") as bus:
+        await health.alongside(bus, TimescaleRole(settings, bus, health).run())
 
 
 async def _gateway(settings: Settings) -> None:

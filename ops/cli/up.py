@@ -118,7 +118,9 @@ async def _start(stack: Stack, home: Path, feeds: tuple[str, ...], port: int | N
 
     asked = ports_from_settings() if port is None else {**ports_from_settings(), "gateway": port}
     ports = await start_servers(stack, home, asked)
-    roles = ("writer", "accounts", "barmaker", "mirror", "gateway")
+    roles = ["writer", "accounts", "barmaker", "mirror", "gateway"]
+    if load(home).timescale.dsn.get_secret_value():
+        roles.append("timescale")
     for role in roles:
         # The chosen port may differ from the one in the settings.
         own = {"TAPEHOUSE_GATEWAY__PORT": str(ports["gateway"])} if role == "gateway" else {}

@@ -116,6 +116,18 @@ GRANTS: dict[str, Grant] = {
         ),
         subscribe=("bars.>",),
     ),
+    "timescale": Grant(
+        publish=(
+            "health.timescale.>",
+            "$KV.state.lease.timescale",
+            *_reads("KV_state"),
+            "$JS.API.STREAM.INFO.TICKS",
+            "$JS.API.CONSUMER.INFO.TICKS.timescale",
+            "$JS.API.CONSUMER.RESET.TICKS.timescale",
+            "$JS.API.CONSUMER.MSG.NEXT.TICKS.timescale",
+            "$JS.ACK.TICKS.timescale.>",
+        )
+    ),
     "gateway": Grant(
         publish=(
             "bars.snapshot.*",

@@ -97,13 +97,14 @@ def role_part(
     from ops.stack.part import Part
 
     heard = {"sim": "feed.sim"}.get(role, role)
+    needs = ("nats",) if heard.startswith("feed") or role == "timescale" else ("nats", "questdb")
 
     async def answers() -> None:
         from tapehouse.stream.health import heartbeat
 
-        # A bar maker may read stored rows, and a mirror wait for a lease or a failing day, for longer than
-        # `start_within`: that must not restart them.
-        await heartbeat(settings, heard, ready=role not in ("barmaker", "mirror"))
+        # A bar maker may read stored rows, a mirror wait for a lease or a failing day, and TimescaleDB be away, for
+        # longer than `start_within`: that must not restart them.
+        await heartbeat(settings, heard, ready=role not in ("barmaker", "mirror", "timescale"))
 
     return Part(
         name=name or role,
@@ -111,7 +112,7 @@ def role_part(
         answers=answers,
         health=f"health.{heard}" + ("" if "." in heard else ".>"),
         environment=environment or {},
-        needs=_NEEDS.get(role, ("nats",) if heard.startswith("feed") else ("nats", "questdb")),
+        needs=_NEEDS.get(role, needs),
         stop_within=5,
     )
 

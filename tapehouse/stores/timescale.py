@@ -102,6 +102,9 @@ class TimescaleClient:
         try:
             yield
         except psycopg.Error as reason:
+            if self._connection and isinstance(reason, psycopg.ProgrammingError) and reason.sqlstate is None:
+                # Of the driver, about the statement: a defect of ours.
+                raise
             if self._connection is None or self._connection.closed or reason.sqlstate is None:
                 self.close()
             raise translated(reason, self._where) from reason

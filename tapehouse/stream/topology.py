@@ -1,6 +1,6 @@
 """Creates the streams and the shared state that must exist on JetStream before a role starts.
 
-TICKS        ticks.<kind>.<venue>.<shard>   batches; present shards only; durable consumers writer_<shard>
+TICKS        ticks.<kind>.<venue>.<shard>   batches; present shards only; durable consumers writer_<shard>, timescale
 QUARANTINE   quarantine.<kind>.<venue>.<rows>   so many rejected rows, with the reason
 LATE         late.<kind>.<shard>            batches of rows of sealed days
 state        key-value: shards, seal, mark. floor. sealed. lease. numbering. checkpoint.
@@ -26,6 +26,7 @@ from nats.js.api import (
 from nats.js.errors import BucketNotFoundError, NotFoundError
 
 from tapehouse.errors import StackError
+from tapehouse.model import ACCOUNT_TRADES
 from tapehouse.settings import Settings
 from tapehouse.stream import sharding
 from tapehouse.stream.bus import LATE, QUARANTINE, STATE, TICKS, Bus, State, server_version
@@ -35,6 +36,10 @@ from tapehouse.stream.sharding import Sharding, Shards
 
 _QUARANTINE_BYTES = 2**30
 _log = structlog.get_logger()
+
+
+TIMESCALE_CONSUMER = "timescale"
+"""The durable consumer of the role that loads TimescaleDB; there is none without `timescale.dsn`."""
 
 
 def writer_name(shard: int) -> str:
@@ -86,6 +91,21 @@ async def provision(bus: Bus, settings: Settings) -> None:
                 filter_subject=sharding.subjects(shard),
             ),
         )
+    if settings.timescale.dsn.get_secret_value():
+        await bus.js.add_consumer(
+            TICKS,
+            ConsumerConfig(
+                durable_name=TIMESCALE_CONSUMER,
+                deliver_policy=DeliverPolicy.ALL,
+                ack_policy=AckPolicy.ALL,
+                ack_wait=3600,
+                max_ack_pending=100_000,
+                filter_subject=f"ticks.{ACCOUNT_TRADES.name}.>",
+            ),
+        )
+    else:
+        # It would keep the stream from being purged.
+        await _drop_consumer(bus.js, TIMESCALE_CONSUMER)
     # Stored last: by then the stream accepts no messages for the earlier shards.
     created = sharding.created_ns(await bus.js.stream_info(TICKS))
     wanted = replace(wanted, created_ns=created)
