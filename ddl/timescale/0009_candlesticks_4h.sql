@@ -6,7 +6,7 @@
 CREATE MATERIALIZED VIEW candlesticks_4h
 WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
 SELECT
-    time_bucket('4 hours', interval_start) AS bucket_start,
+    time_bucket('4 hours', interval_start) AS interval_start,
     account_id,
     first(open_price, interval_start) AS open_price,
     max(high_price) AS high_price,
@@ -17,7 +17,6 @@ SELECT
 FROM candlesticks_1h
 GROUP BY 1, account_id
 WITH NO DATA;
-ALTER VIEW candlesticks_4h RENAME COLUMN bucket_start TO interval_start;
 SELECT add_continuous_aggregate_policy('candlesticks_4h', start_offset => INTERVAL '30 days',
     end_offset => INTERVAL '1 minute', schedule_interval => INTERVAL '30 minutes');
 SELECT add_retention_policy('candlesticks_4h', INTERVAL '7 years');

@@ -6,7 +6,7 @@
 CREATE MATERIALIZED VIEW candlesticks_1d
 WITH (timescaledb.continuous, timescaledb.materialized_only = false) AS
 SELECT
-    time_bucket('1 day', interval_start) AS bucket_start,
+    time_bucket('1 day', interval_start) AS interval_start,
     account_id,
     first(open_price, interval_start) AS open_price,
     max(high_price) AS high_price,
@@ -17,7 +17,6 @@ SELECT
 FROM candlesticks_4h
 GROUP BY 1, account_id
 WITH NO DATA;
-ALTER VIEW candlesticks_1d RENAME COLUMN bucket_start TO interval_start;
 SELECT add_continuous_aggregate_policy('candlesticks_1d', start_offset => INTERVAL '30 days',
     end_offset => INTERVAL '1 minute', schedule_interval => INTERVAL '1 hour');
 SELECT add_retention_policy('candlesticks_1d', INTERVAL '7 years');

@@ -26,6 +26,7 @@ COMMANDS = {
     "features": "Show the features of bars.",
     "gaps": "List ids and times of a source that were not received.",
     "mirror": "Copy closed days to ClickHouse, verify the copies, apply retention.",
+    "timescale": "Compare the policies of TimescaleDB with the documented ones.",
     "quarantine": "List, show and retry rejected rows.",
     "drill": "Inject faults into a temporary platform under load, and check every row.",
     "doctor": "Check that this machine has what the platform needs.",
