@@ -1,9 +1,9 @@
-"""The same rows in every store: QuestDB, ClickHouse, and an in-memory reference of the contract."""
+"""The same rows in every store: QuestDB, ClickHouse, TimescaleDB, and an in-memory reference of the contract."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -15,25 +15,66 @@ from gateway.query import Query
 from gateway.stores.clickhouse import ClickHouseStore
 from gateway.stores.contract import Store
 from gateway.stores.questdb import QuestDBStore
+from gateway.stores.timescale import TimescaleStore
+from ingest.timescale.store import LoadedUpTo, TimescaleLoader
 from ingest.writer.store import QuestDBWriter
 from tapehouse.batch import Batch
 from tapehouse.clock import DAY, MAX_TS
-from tapehouse.model import TICKS, TRADES, Kind
-from tapehouse.settings import ClickHouse, Settings
+from tapehouse.model import ACCOUNT_TRADES, TICKS, TRADES, Kind
+from tapehouse.settings import ClickHouse, Settings, Timescale
 from tapehouse.stores.clickhouse import ClickHouseClient
+from tapehouse.stores.migrations import migrate, migrations
 from tapehouse.stores.questdb import QuestReader
 from tapehouse.stores.questdb_refresh import refresh_bar_views
+from tapehouse.stores.timescale import TimescaleClient
+from tapehouse.stores.timescale_schema import TimescaleMigrations
 from tapehouse.tabular import as_frame
 from tests.gateway.memory_store import MemoryStore
 from tests.reads import whole
 
-STORE_NAMES = ("hot", "cold", "memory")
+STORE_NAMES = ("hot", "cold", "memory", "timescale")
+
+
+class LoadedAccountTrades:
+    """TimescaleDB with account trades, some of which it takes for late ones and diverts."""
+
+    def __init__(self, settings: Timescale) -> None:
+        self.store = TimescaleStore(settings)
+        self._loader = TimescaleLoader(settings)
+        self._client = TimescaleClient(settings)
+        self._floor = LoadedUpTo(0)
+        ledger = TimescaleMigrations(settings)
+        migrate(ledger, migrations("timescale"))
+        ledger.close()
+
+    def close(self) -> None:
+        for one in (self.store, self._loader, self._client):
+            one.close()
+
+    def put(self, batches: Sequence[Batch]) -> None:
+        # The last rows of each are diverted: with the policy those of the tests are too old.
+        halves = [batch.slice(0, batch.rows * 2 // 3) for batch in batches]
+        rest = [batch.slice(batch.rows * 2 // 3, batch.rows) for batch in batches]
+        self._client.fetch("SELECT remove_retention_policy('trades', if_exists => true)")
+        self._load(halves)
+        with self._client.transaction():
+            ((job,),) = self._client.fetch("SELECT add_retention_policy('trades', INTERVAL '30 days')")
+            self._client.fetch("SELECT alter_job(%s, scheduled => false)", [job])
+        self._load(rest)
+
+    def _load(self, batches: Sequence[Batch]) -> None:
+        self._loader.close()
+        self._loader._limit_read_at = float("-inf")
+        batches = [batch for batch in batches if batch.rows]
+        self._floor = self._loader.load(batches, 1, self._floor, self._floor.seq + 1)
 
 
 class Stores:
-    """All three stores with the rows of `put`. Tests use venues or accounts of their own."""
+    """All stores with the rows of `put`. Tests use venues or accounts of their own."""
 
-    def __init__(self, settings: Settings, cold: ClickHouse) -> None:
+    def __init__(self, settings: Settings, cold: ClickHouse, timescale: Timescale | None = None) -> None:
+        """Without `timescale` there is none."""
+        self._loaded = LoadedAccountTrades(timescale) if timescale else None
         self.settings = settings.model_copy(update={"clickhouse": cold})
         self.hot = QuestDBStore(settings.questdb)
         self.cold = ClickHouseStore(cold)
@@ -47,6 +88,8 @@ class Stores:
     def close(self) -> None:
         for one in (self.hot, self.cold, self._writer, self._reader, self._importer, self._ledger):
             one.close()
+        if self._loaded:
+            self._loaded.close()
 
     def put(self, *batches: Batch) -> pl.DataFrame:
         """Insert rows of one kind with new keys into every store; returns them, the last of each key."""
@@ -59,6 +102,8 @@ class Stores:
         rows.write_parquet(body)
         self._importer.insert(kind, kind.name, body.getvalue())
         self.memory.put(kind, rows)
+        if self._loaded and kind is ACCOUNT_TRADES:
+            self._loaded.put(batches)
         self._reader.wait_applied(kind.name)
         # Bars are the same whether the views show a row or not.
         self._puts += 1
@@ -69,6 +114,9 @@ class Stores:
     def by_name(self, name: str) -> Store:
         """A store by its name in STORE_NAMES."""
         found: Mapping[str, Store] = {"hot": self.hot, "cold": self.cold, "memory": self.memory}
+        if name == "timescale":
+            assert self._loaded
+            return self._loaded.store
         return found[name]
 
     def registry(self, name: str) -> StoreRegistry:
