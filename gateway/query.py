@@ -20,6 +20,8 @@ ALL_SYMBOLS = ("*",)
 QUERY_KINDS = ("trades", "quotes", "depth", "bars", "account_trades", "account_candles", "gaps")
 _NEED_NO_VENUE = (*OF_ACCOUNTS, "gaps")
 _SOURCES = {"bars": TRADES, "account_candles": ACCOUNT_TRADES}
+TIMESCALE = "timescale"
+"""The store that answers only queries that name it."""
 MAX_SYMBOLS = 500
 MAX_LIMIT = 1_000_000_000
 MAX_LAST = 100_000
@@ -44,6 +46,7 @@ class Query:
     flags: rows with any of these bits are left out (1 cancelled, 2 not in bars, 4 estimated time).
     after: only rows with a greater key.
     open: whether bars that are not final are in the answer.
+    store: `timescale` to be answered by TimescaleDB alone; empty: by the stores that own the days.
 
     Raises UsageError, which names the field, the expected and the given value.
     """
@@ -61,6 +64,7 @@ class Query:
     flags: int = 0
     after: RowKey | None = None
     open: bool = True
+    store: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in QUERY_KINDS:
@@ -69,6 +73,10 @@ class Query:
         self._check_times()
         self._check_bars()
         self._check_rows()
+        if self.store not in ("", TIMESCALE):
+            raise UsageError(f"store: expected {TIMESCALE} or none, was {self.store!r}")
+        if self.store and self.kind not in OF_ACCOUNTS:
+            raise UsageError(f"store: {TIMESCALE} has {' and '.join(OF_ACCOUNTS)}, was asked for {self.kind}")
 
     @classmethod
     def from_user(
@@ -87,6 +95,7 @@ class Query:
         flags: int = 0,
         after: RowKey | None = None,
         open: bool = True,  # noqa: A002 - the parameter's name in every interface
+        store: str | None = None,
     ) -> Query:
         """Build a query from user input: times as `tapehouse.query_times` has them; `last` is a number of rows.
 
@@ -116,6 +125,7 @@ class Query:
             flags,
             after,
             open,
+            store or "",
         )
 
     @property

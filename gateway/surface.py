@@ -19,6 +19,7 @@ from gateway.query import Query
 from gateway.stores.clickhouse import ClickHouseStore
 from gateway.stores.contract import Store
 from gateway.stores.questdb import QuestDBStore
+from gateway.stores.timescale import TimescaleStore
 from tapehouse.clock import SECOND, iso, now_ns
 from tapehouse.errors import ConnectError, TapehouseError, UsageError
 from tapehouse.model import TRADES
@@ -39,6 +40,8 @@ class QuerySurface:
             "hot": self._hot,
             "cold": ClickHouseStore(settings.clickhouse),
         }
+        if settings.timescale.dsn.get_secret_value():
+            self._stores["timescale"] = TimescaleStore(settings.timescale)
         self._registry = StoreRegistry(self._stores, self._ledger)
         self._series = SeriesDirectory(self._registry)
         self._grace_ns = round(settings.barmaker.grace_s * SECOND)
@@ -84,7 +87,8 @@ class QuerySurface:
         self._series.check_names(venue, ())
 
     def plan(self, query: Query) -> list[Segment]:
-        """The segments of a query: which store answers which span."""
+        """The segments of a query: which store answers which span. Raises UsageError if its store is not there."""
+        self._check_store(query)
         return plan(query, self._registry.coverage, now_ns())
 
     def explain(self, query: Query) -> dict[str, Any]:
@@ -119,7 +123,11 @@ class QuerySurface:
         return {"query": _describe(query), "segments": segments}
 
     def answer(self, query: Query) -> QueryAnswer:
-        """The planned answer of a resolved query, to be iterated; nothing has been read yet."""
+        """The planned answer of a resolved query, to be iterated; nothing has been read yet.
+
+        Raises UsageError if the store that it names is not there.
+        """
+        self._check_store(query)
         return QueryAnswer(query, self._registry, self._series.check, self._grace_ns)
 
     def read(self, query: Query) -> pl.DataFrame:
@@ -131,6 +139,13 @@ class QuerySurface:
         """As `read`, with all rows that writers had committed before."""
         self._hot.wait_visible(query.source_kind)
         return self.read(query)
+
+    def _check_store(self, query: Query) -> None:
+        if query.store and "timescale" not in self._stores:
+            raise UsageError(
+                f"store: expected one that is there, was {query.store}",
+                remedy="Set timescale.dsn: see docs/timescale.md.",
+            )
 
     def days(self) -> list[tuple[str, int, str, int]]:
         """(kind, start of the day in ns, state, rows) of each stored day: see `Coverage.day_states`.
@@ -184,9 +199,14 @@ class QuerySurface:
         return features
 
     def health(self) -> dict[str, str]:
-        """By store, and `coverage`: empty if it is healthy, else the reason why not."""
+        """By store, and `coverage`: empty if it is healthy, else the reason why not.
+
+        Without TimescaleDB, which other queries do not need.
+        """
         found = {}
         for tier, store in self._stores.items():
+            if tier == "timescale":
+                continue
             try:
                 store.check_health()
                 found[STORE_NAMES[tier]] = ""
@@ -217,4 +237,6 @@ def _describe(query: Query) -> dict[str, Any]:
         document["last" if query.last else "limit"] = query.limit
     if query.flags:
         document["flags"] = query.flags
+    if query.store:
+        document["store"] = query.store
     return document

@@ -49,7 +49,11 @@ class QueryAnswer:
         self._closed_ns = now_ns() - grace_ns
         read = query if query.open else without_open(query, self._closed_ns)
         self._execution = Execution(read, registry)
-        self.version = self._execution.coverage.version(query.source_kind.name, *source_span(read))
+        self.version = (
+            None
+            if query.store
+            else self._execution.coverage.version(query.source_kind.name, *source_span(read))
+        )
         """Changes whenever the answer may have changed; None if changes of the span cannot be detected."""
         self._batches = self._read() if check_names is None else self._read_checked(check_names)
 

@@ -71,6 +71,8 @@ class Execution:
 
     def digest(self, day_ns: int) -> str | None:
         """The digest of a day of the query's source kind; None if it may change."""
+        if self.query.store:
+            return None
         return self._registry.digest(self.coverage, self.query.source_kind.name, day_ns)
 
     def unchanged_since(self, start_ns: int, end_ns: int) -> int | None:

@@ -8,13 +8,13 @@ from itertools import pairwise
 from typing import Literal
 
 from gateway.answers.coverage import Coverage
-from gateway.query import Query
+from gateway.query import TIMESCALE, Query
 from gateway.stores.contract import DaySize, always_hot_from
 from tapehouse.clock import DAY, MAX_TS, Interval, day_of, iso, parse_interval
 from tapehouse.errors import ConnectError
 
-StoreTier = Literal["hot", "cold"]
-STORE_NAMES: dict[StoreTier, str] = {"hot": "questdb", "cold": "clickhouse"}
+StoreTier = Literal["hot", "cold", "timescale"]
+STORE_NAMES: dict[StoreTier, str] = {"hot": "questdb", "cold": "clickhouse", "timescale": TIMESCALE}
 _MAX_SPAN_ROWS = 300_000
 _MAX_SPAN_DAYS = 31
 _MAX_SORTED_ROWS = 250_000
@@ -50,6 +50,8 @@ def plan(query: Query, coverage: Coverage, now: int) -> list[Segment]:
 
 def plan_span(query: Query, coverage: Coverage, now: int, start_ns: int, end_ns: int) -> list[Segment]:
     """The segments of [start_ns, end_ns) of a query's source rows. Raises ConnectError as `plan` does."""
+    if query.store:
+        return [Segment("timescale", start_ns, end_ns, "named by the query")]
     safe = always_hot_from(now)
     if coverage.unknown_reason and start_ns < safe:
         raise ConnectError(
@@ -84,7 +86,7 @@ def read_spans(segment: Segment, query: Query, coverage: Coverage) -> Iterator[t
     A ClickHouse statement reads all of its days at once, each with its own buffers, and with several symbols sorts
     all rows of the span for each page. Days without rows are skipped.
     """
-    if segment.tier == "hot":
+    if segment.tier != "cold":
         yield segment.start_ns, segment.end_ns
         return
     most = _MAX_SPAN_ROWS if len(query.symbols) == 1 else _MAX_SORTED_ROWS

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from gateway.answers.cursor import decode_cursor
-from gateway.query import ALL_SYMBOLS, MAX_LAST, MAX_LIMIT, MAX_SYMBOLS, QUERY_KINDS, Fill, Query
+from gateway.query import ALL_SYMBOLS, MAX_LAST, MAX_LIMIT, MAX_SYMBOLS, QUERY_KINDS, TIMESCALE, Fill, Query
 from gateway.rest.negotiation import MEDIA
 from gateway.rest.query_string import OneOf, QueryParameters
 from tapehouse.bars.rankings import MEASURES, WINDOWS
@@ -110,6 +110,10 @@ _FLAGS = Field(
 )
 
 
+NamedStore = Annotated[str, OneOf((TIMESCALE,))]
+_STORE = Field(description="Answered by this store alone, for account trades and their candles.")
+
+
 class FormatParameters(QueryParameters):
     """The parameters of every endpoint with several formats."""
 
@@ -202,12 +206,14 @@ class GapParameters(RowFormatParameters):
 class TradesOfAccountParameters(RowFormatParameters):
     """/v1/accounts/{id}/trades."""
 
+    store: Annotated[NamedStore | None, _STORE] = None
     columns: Annotated[tuple[Annotated[str, OneOf(KINDS["account_trades"].names)], ...], _COLUMNS] = ()
 
 
 class CandlesOfAccountParameters(RowFormatParameters):
     """/v1/accounts/{id}/candles."""
 
+    store: Annotated[NamedStore | None, _STORE] = None
     interval: Annotated[IntervalName, _CANDLE_INTERVAL]
     columns: Annotated[tuple[Annotated[str, OneOf(KINDS["account_candles"].names)], ...], _COLUMNS] = ()
 
@@ -238,6 +244,7 @@ class ExplainParameters(RowParameters):
     open: Annotated[bool, _OPEN] = True
     columns: Annotated[tuple[Text, ...], _COLUMNS] = ()
     flags: Annotated[int, Field(ge=0, le=7), _DIGITS, _FLAGS] = 0
+    store: Annotated[NamedStore | None, _STORE] = None
 
 
 class FeatureParameters(FormatParameters, SpanParameters):

@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from gateway.rest.problems import BUSY, TIME_OUT, ProblemError
 
-PoolName = Literal["hot", "cold", "both"]
+PoolName = Literal["hot", "cold", "timescale", "both"]
 """The stores that a read may block on."""
 _T = TypeVar("_T")
 
@@ -27,7 +27,7 @@ class Limits:
     max_answers: int = 512
     """Answers in progress, including those to slow clients."""
     threads: int = 4
-    """Threads of each pool; there are two pools (first and further rows) for each of hot, cold and both."""
+    """Threads of each pool; there are two pools (first and further rows) for each of hot, cold, timescale and both."""
     max_waiting: int = 256
     """Answers that wait for first rows, for each pool."""
     first_rows_s: float = 30
@@ -111,5 +111,5 @@ class Readers:
 
 
 def _pools(threads: int) -> dict[PoolName, ThreadPoolExecutor]:
-    names: tuple[PoolName, ...] = ("hot", "cold", "both")
+    names: tuple[PoolName, ...] = ("hot", "cold", "timescale", "both")
     return {name: ThreadPoolExecutor(threads, thread_name_prefix=name) for name in names}

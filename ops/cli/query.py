@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 @click.option(
     "--out", metavar="FILE", help="Write to FILE.parquet, FILE.csv or FILE.arrow; -: CSV on standard output."
 )
+@click.option("--store", help="timescale: account trades and their candles from TimescaleDB alone.")
 @click.option(
     "--spreadsheet",
     is_flag=True,
@@ -82,6 +83,7 @@ def command(
     columns: str,
     flags: int,
     out: str | None,
+    store: str | None,
     spreadsheet: bool,
     explain: bool,
     home: Path | None,
@@ -111,6 +113,7 @@ def command(
         fill=fill,
         open=open,
         flags=flags,
+        store=store,
     )
     settings = platform_settings(home)
     *attempts, listed = _readings(query, symbols)

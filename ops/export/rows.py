@@ -134,4 +134,5 @@ def _parameters(query: Query) -> dict[str, object]:
         "fill": query.fill if query.kind == "bars" else None,
         "open": None if query.open else "false",
         "flags": query.flags or None,
+        "store": query.store or None,
     }

@@ -177,13 +177,16 @@ class Database:
         last: int | None = None,
         limit: int | None = None,
         columns: Names = (),
+        store: str | None = None,
     ) -> pl.DataFrame:
         """The trades of accounts, given by id; amounts are Decimal(38, 18).
+
+        store: "timescale" for the answer of TimescaleDB alone.
 
         >>> db.account_trades(1, "2024-11-05")
         """
         span = span_parameters(start, end, last=last, limit=limit, columns=columns)
-        return self._rows("account_trades", {"account": as_ids(accounts), **span})
+        return self._rows("account_trades", {"account": as_ids(accounts), "store": store, **span})
 
     def account_candles(
         self,
@@ -195,8 +198,11 @@ class Database:
         last: int | None = None,
         limit: int | None = None,
         columns: Names = (),
+        store: str | None = None,
     ) -> pl.DataFrame:
         """Candles of accounts, given by id, whose start `ts` is in the span, each whole; amounts are Decimal(38, 18).
+
+        store: "timescale" for the answer of TimescaleDB alone.
 
         Open, high, low and close are of `amount`, open and close by (ts_event, id); volume is the sum of `trx_amount`.
         interval: as of `bars`.
@@ -204,7 +210,9 @@ class Database:
         >>> db.account_candles(1, "30m", "2024-11-05", "2024-11-06")
         """
         span = span_parameters(start, end, last=last, limit=limit, columns=columns)
-        return self._rows("account_candles", {"account": as_ids(accounts), "interval": interval, **span})
+        return self._rows(
+            "account_candles", {"account": as_ids(accounts), "store": store, "interval": interval, **span}
+        )
 
     def gaps(
         self,
