@@ -15,8 +15,8 @@ const FEW = 200;
 export interface SessionEvents {
   /** All bars are others. */
   reset(): void;
-  /** `added` bars came before those that were there (fewer than none: the first ones went). */
-  shifted(added: number): void;
+  /** `bars` came, `added` of them before those that were there (fewer than none: the first ones went). */
+  shifted(added: number, bars: readonly Bar[]): void;
   /** Bars changed by live changes. */
   changed(effect: Effect, bars: readonly Bar[]): void;
   /** A page of history is being read, or no more. */
@@ -62,7 +62,7 @@ export class BarSession {
       const page = await barsBefore(this.series, PAGE, first.time, this.ending.signal);
       this.found(page.length, PAGE);
       const added = this.store.addOlder(page);
-      if (added) this.events.shifted(added);
+      if (added) this.events.shifted(added, page);
     });
   }
 
@@ -74,7 +74,7 @@ export class BarSession {
       const page = await barsFrom(this.series, PAGE, last.time + 1, undefined, this.ending.signal);
       const dropped = this.store.addNewer(page, page.length < PAGE);
       if (dropped) this.completeUntil = 0;
-      this.events.shifted(-dropped);
+      this.events.shifted(-dropped, page);
     });
   }
 

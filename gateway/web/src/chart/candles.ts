@@ -89,6 +89,14 @@ export class CandleChart {
   /** Show other bars, the newest at the right. */
   reset(bars: Bars, interval: string, decimals: number): void {
     this.interval = interval;
+    this.setDecimals(decimals);
+    this.chart.applyOptions(chartOptions(this.colours, this.zone, interval));
+    this.setAll(bars);
+    this.newest();
+  }
+
+  /** How many decimals the scale shows. */
+  setDecimals(decimals: number): void {
     this.candles.applyOptions({
       priceFormat: {
         type: "custom",
@@ -96,9 +104,6 @@ export class CandleChart {
         formatter: (value: number) => price(value, decimals),
       },
     });
-    this.chart.applyOptions(chartOptions(this.colours, this.zone, interval));
-    this.setAll(bars);
-    this.newest();
   }
 
   /** Show the same bars after some were put before them or taken from there: what is seen stays where it is. */

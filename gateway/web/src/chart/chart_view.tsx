@@ -3,13 +3,13 @@
 import { createEffect, createMemo, createSignal, on, onCleanup, onMount } from "solid-js";
 import type { Series } from "../api/bars";
 import type { Bar, Origin } from "../bars/bar";
+import { widened } from "../bars/decimals";
 import { BarSession } from "../bars/session";
 import type { Effect } from "../bars/store";
 import { csvOf, fileName } from "../export/csv";
 import { drawWords } from "../export/picture";
 import { save } from "../export/saving";
 import { feed } from "../feed";
-import { decimalsOf } from "../format";
 import { chartShown, indicators, setSettled, zone } from "../state";
 import { colours } from "../theme";
 import { CandleChart } from "./candles";
@@ -50,22 +50,25 @@ export function ChartView() {
     const begun = (session = new BarSession(series, feed, {
       reset: () => {
         setFailure(null);
-        setDecimals(decimalsOf(begun.store.bars.slice(-100).map((bar) => bar.close)));
+        setDecimals(widened(0, begun.store.bars));
         chart.reset(begun.store, series.interval, decimals());
         setLast(begun.store.last);
         performance.mark("candles");
         setSettled(true);
         drawn.windowChanged();
       },
-      shifted: (added) => {
+      shifted: (added, bars) => {
         chart.shifted(begun.store, added);
+        widen(bars);
         drawn.windowChanged();
       },
       changed: (effect: Effect, bars: readonly Bar[]) => {
         if (effect === "rebuilt" || bars.length > FEW) chart.rebuilt(begun.store);
         else chart.update(bars);
+        widen(bars);
         drawn.markRevised();
         setLast(begun.store.last);
+        setHovered((bar) => bar && (begun.store.bars[begun.store.indexAt(bar.time)] ?? null));
       },
       reading: (busy) => {
         setReading(busy);
@@ -85,6 +88,11 @@ export function ChartView() {
     void begun.start();
   };
 
+  const widen = (bars: readonly Bar[]) => {
+    if (widened(decimals(), bars) === decimals()) return;
+    setDecimals(widened(decimals(), bars));
+    chart.setDecimals(decimals());
+  };
   const named = (bar: Bar, extension: string) => {
     const { venue, symbol, interval } = chartShown();
     return fileName([venue, symbol, interval], bar.time, extension);
