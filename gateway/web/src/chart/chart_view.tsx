@@ -37,6 +37,7 @@ export function ChartView() {
   const [reading, setReading] = createSignal(false);
   const [seesBefore, setSeesBefore] = createSignal(false);
   const [gaps, setGaps] = createSignal(0);
+  const [revised, setRevised] = createSignal(0);
   const choices = createMemo(() => ({ colours: colours(), indicators: indicators(), compare: chartShown().compare }));
 
   const start = (series: Series) => {
@@ -84,6 +85,7 @@ export function ChartView() {
     const drawn = (layers = new Layers(chart, begun, choices(), () => {
       setCounts(drawn.counts());
       setGaps(drawn.gaps.length);
+      setRevised(drawn.revised);
     }));
     void begun.start();
   };
@@ -181,7 +183,7 @@ export function ChartView() {
           again={() => void session?.again()}
         />
       </div>
-      <Foot counts={counts()} gaps={gaps()} />
+      <Foot counts={counts()} gaps={gaps()} revised={revised()} />
     </section>
   );
 }

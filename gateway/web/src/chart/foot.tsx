@@ -1,6 +1,6 @@
-/** Below the chart: which store the bars are from, and how many gaps there are. */
+/** Below the chart: which store the bars are from, how many gaps there are, and how many bars were revised. */
 
-import { createSignal, onCleanup } from "solid-js";
+import { Show, createSignal, onCleanup } from "solid-js";
 import type { Origin } from "../bars/bar";
 import { clock, count } from "../format";
 import { zone } from "../state";
@@ -11,7 +11,7 @@ export const STORES: readonly { origin: Origin; name: string; colour: string }[]
   { origin: "live", name: "live", colour: "bg-live" },
 ];
 
-export function Foot(props: { counts: Record<Origin, number>; gaps: number }) {
+export function Foot(props: { counts: Record<Origin, number>; gaps: number; revised: number }) {
   const [now, setNow] = createSignal(Date.now());
   const timer = setInterval(() => setNow(Date.now()), 1_000);
   onCleanup(() => clearInterval(timer));
@@ -26,6 +26,11 @@ export function Foot(props: { counts: Record<Origin, number>; gaps: number }) {
       <span class="whitespace-nowrap" classList={{ "text-accent": props.gaps > 0 }}>
         {props.gaps === 1 ? "1 gap" : `${count(props.gaps)} gaps`}
       </span>
+      <Show when={props.revised}>
+        <span class="text-accent whitespace-nowrap" title="Bars that changed after they were final">
+          {count(props.revised)} revised
+        </span>
+      </Show>
       <span class="flex-1" />
       <span class="phone:hidden">{clock(now(), zone())}</span>
     </footer>

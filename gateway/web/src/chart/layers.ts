@@ -32,10 +32,11 @@ const OWN_PANES = 2;
 
 export class Layers {
   gaps: readonly Gap[] = [];
+  /** How many bars are marked. */
+  revised = 0;
   private readonly indicators: Indicators;
   private ending = new AbortController();
   private reading: AbortController | null = null;
-  private revised = 0;
 
   constructor(
     private readonly chart: CandleChart,
@@ -81,8 +82,10 @@ export class Layers {
 
   markRevised(): void {
     const revised = this.session.store.bars.filter((bar) => bar.before);
-    if (revised.length !== this.revised) this.chart.mark(revised);
+    if (revised.length === this.revised) return;
     this.revised = revised.length;
+    this.chart.mark(revised);
+    this.changed();
   }
 
   /** The bars from each store. */
