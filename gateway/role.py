@@ -22,6 +22,7 @@ from gateway.live.history import History
 from gateway.live.hub import Hub
 from gateway.open_files import allow_many_files
 from gateway.part_reports import PartReports
+from gateway.quarantine_report import QuarantineReport
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.callers import Callers
@@ -67,7 +68,10 @@ class Gateway:
             url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
             surface = await asyncio.to_thread(QuerySurface, self._settings)
             readers = Readers(self._limits)
-            backend = Backend(surface, self._prices, readers, self._parts, lambda: self._readiness)
+            quarantine = QuarantineReport(self._bus)
+            backend = Backend(
+                surface, self._prices, readers, self._parts, quarantine, lambda: self._readiness
+            )
             hosts = _configured_hosts(self._settings.gateway)
             app = application(backend, hosts)
             hub = Hub(self._bus, self._prices, History(surface, readers))

@@ -1,15 +1,9 @@
-"""Rejected rows with their reasons, in the stream QUARANTINE.
-
-A message is a page of up to 500 rejected rows of one kind and venue; its subject ends with their number, so that the
-stream's own counts by subject tell how many rows it holds. An entry's id is the sequence of its page
-and its index in it, such as 17.3.
-"""
+"""Rejected rows with their reasons, in the stream QUARANTINE: see tapehouse/stream/quarantine_pages.py."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
@@ -18,11 +12,12 @@ from typing import Any
 import msgpack
 from nats.errors import ConnectionClosedError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import NoStreamResponseError, NotFoundError
+from nats.js.errors import NoStreamResponseError
 
 from ingest.rejected import Rejected
 from tapehouse.clock import now_ns
 from tapehouse.stream.bus import QUARANTINE, Bus, word
+from tapehouse.stream.quarantine_pages import QuarantineEntry, expectation, read_page, rows_of
 
 _PAGE_ENTRIES = 500
 _PAGE_BYTES = 256 * 2**10
@@ -30,7 +25,6 @@ _MAX_ORIGINAL_BYTES = 64 * 2**10
 _MAX_TEXT = 1_000
 _ACK_TIMEOUT_S = 2
 _RETRY_S = 0.1
-_REMEDY = re.compile(r" \(--[^()]*\)$")
 
 
 @dataclass(frozen=True)
@@ -43,38 +37,12 @@ class Origin:
     reader: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class QuarantineEntry:
-    """One rejected row."""
-
-    id: str
-    at_ns: int
-    kind: str
-    venue: str
-    source: str
-    reader: dict[str, Any]
-    original: bytes
-    reason: str
-    where: str
-
-    @property
-    def page(self) -> int:
-        """The stream sequence of its page."""
-        return int(self.id.partition(".")[0])
-
-
 def _truncate(item: Rejected) -> tuple[bytes, str, str]:
     """(original, reason, where), truncated so that a page can hold hundreds of them."""
     reason, where = item.reason[:_MAX_TEXT], item.where[-_MAX_TEXT:]
     if len(item.original) > _MAX_ORIGINAL_BYTES:
         return item.original[:_MAX_ORIGINAL_BYTES], f"{reason} (original cut at 64 KB)", where
     return item.original, reason, where
-
-
-def expectation(reason: str) -> str:
-    """A reason without the value that it is about, with its remedy: (--option does so)."""
-    remedy = _REMEDY.search(reason)
-    return reason.partition(", was ")[0] + (remedy[0] if remedy and ", was " in reason else "")
 
 
 def _paginate(rejected: Iterable[Rejected]) -> Iterable[list[tuple[bytes, str, str]]]:
@@ -89,12 +57,6 @@ def _paginate(rejected: Iterable[Rejected]) -> Iterable[list[tuple[bytes, str, s
         size += row_size
     if page:
         yield page
-
-
-def _rows_of(subject: str) -> int:
-    """The number of rows at the end of a page's subject; of a page without it 1, the least it has."""
-    *_, rows = subject.split(".")[3:] or ["1"]
-    return int(rows)
 
 
 class Quarantine:
@@ -137,7 +99,7 @@ class Quarantine:
     async def rows(self) -> int:
         """How many rows are in quarantine now."""
         state = (await self._bus.js.stream_info(QUARANTINE, subjects_filter="quarantine.>")).state
-        return sum(_rows_of(subject) * count for subject, count in (state.subjects or {}).items())
+        return rows_of(state.subjects)
 
     async def entries(self) -> AsyncIterator[QuarantineEntry]:
         """Yields all entries, oldest first."""
@@ -148,16 +110,7 @@ class Quarantine:
 
     async def page(self, seq: int) -> list[QuarantineEntry]:
         """The entries of one message of the quarantine stream, that with sequence `seq`; empty when there is none."""
-        try:
-            message = await self._bus.js.get_msg(QUARANTINE, seq, direct=True)
-        except NotFoundError:
-            return []
-        at_ns, body = msgpack.unpackb(message.data or b"")
-        kind, venue, source, reader, rows = msgpack.unpackb(body)
-        return [
-            QuarantineEntry(f"{seq}.{place}", at_ns, kind, venue, source, reader, original, reason, where)
-            for place, (original, reason, where) in enumerate(rows)
-        ]
+        return await read_page(self._bus, seq)
 
     async def replace_page(self, seq: int, entries: Sequence[QuarantineEntry]) -> None:
         """Replace page `seq` by a page of `entries`, which get new ids; without entries only delete it."""

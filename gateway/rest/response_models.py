@@ -129,6 +129,32 @@ class Day(_Document):
     rows: int
 
 
+class QuarantineReason(_Document):
+    """Rows that were rejected for the same reason."""
+
+    reason: Annotated[str, Field(description="What was expected, without the value that came.")]
+    rows: int
+
+
+class QuarantinedRow(_Document):
+    """A rejected row, without its bytes."""
+
+    ts: Annotated[Timestamp, Field(description="When it was rejected.")]
+    kind: str
+    venue: str
+    place: Annotated[str, Field(description="In its source.")]
+    reason: str
+
+
+class QuarantineDocument(_Document):
+    """What is in quarantine."""
+
+    rows: Annotated[int, Field(description="In quarantine now.")]
+    counted: Annotated[int, Field(description="The newest rows, to which the reasons belong.")]
+    reasons: Annotated[list[QuarantineReason], Field(description="The most frequent ones first, at most 20.")]
+    newest: Annotated[list[QuarantinedRow], Field(description="The last first, at most 20.")]
+
+
 class Ranking(_Document):
     """The measures of a symbol over a rolling window."""
 

@@ -1,4 +1,4 @@
-"""The endpoints of the platform itself: /v1/parts and /v1/days."""
+"""The endpoints of the platform itself: /v1/parts, /v1/days and /v1/quarantine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from gateway.rest.backend import BackendDependency
 from gateway.rest.problems import UNAVAILABLE, encode_json
-from gateway.rest.response_models import Day, Part, Table, responses
+from gateway.rest.response_models import Day, Part, QuarantineDocument, Table, responses
 from tapehouse.clock import day_of
 
 router = APIRouter(prefix="/v1", tags=["system"])
@@ -38,3 +38,14 @@ async def _days(backend: BackendDependency) -> Response:
         for kind, start, state, rows in backend.surface.days()
     ]
     return Response(encode_json({"rows": rows}), media_type="application/json")
+
+
+@router.get(
+    "/quarantine",
+    operation_id="quarantine",
+    summary="How many rows are in quarantine, why, and the newest of them",
+    response_class=Response,
+    responses=responses(QuarantineDocument, _JSON, (UNAVAILABLE,)),
+)
+async def _quarantine(backend: BackendDependency) -> Response:
+    return Response(encode_json(await backend.quarantine.read()), media_type="application/json")

@@ -15,13 +15,14 @@ from ingest.imports.captures import CaptureSource, open_capture
 from ingest.imports.file_feed import FileFeed
 from ingest.imports.row_sources import FileSource, open_row_source
 from ingest.intake import ROW_READER, SHARED_KEY_READER
-from ingest.quarantine import Quarantine, QuarantineEntry
+from ingest.quarantine import Quarantine
 from ingest.validation import invalid_rows
 from tapehouse.clock import now_ns
 from tapehouse.errors import TapehouseError
 from tapehouse.model import kind_named
 from tapehouse.settings import Settings
 from tapehouse.stream.bus import Bus
+from tapehouse.stream.quarantine_pages import QuarantineEntry
 
 
 @dataclass(frozen=True)

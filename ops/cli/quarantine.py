@@ -13,8 +13,8 @@ from tapehouse.printable import one_line
 
 if TYPE_CHECKING:
     from ingest.imports.retry import RetryOutcome
-    from ingest.quarantine import QuarantineEntry
     from tapehouse.settings import Settings
+    from tapehouse.stream.quarantine_pages import QuarantineEntry
 
 _SHOWN_REASONS = 10
 
@@ -37,9 +37,9 @@ def list_(limit: int, home: Path | None) -> None:
     import asyncio
     from collections import Counter
 
-    from ingest.quarantine import expectation
     from tapehouse.clock import SECOND, iso
     from tapehouse.platform import platform_settings
+    from tapehouse.stream.quarantine_pages import expectation
 
     entries = asyncio.run(_entries(platform_settings(home)))
     shown = entries[-limit:] if limit else entries

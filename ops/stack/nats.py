@@ -135,6 +135,8 @@ GRANTS: dict[str, Grant] = {
             "health.gateway.>",
             *_reads("KV_state"),
             *_reads("TICKS"),
+            "$JS.API.STREAM.INFO.QUARANTINE",
+            "$JS.API.DIRECT.GET.QUARANTINE",
             "$JS.API.CONSUMER.CREATE.TICKS",
             "$JS.API.CONSUMER.CREATE.TICKS.>",
             "$JS.API.CONSUMER.MSG.NEXT.TICKS.*",

@@ -15,6 +15,7 @@ import urllib3
 
 from gateway.last_prices import LastPrices
 from gateway.part_reports import PartReports
+from gateway.quarantine_report import QuarantineReport
 from gateway.rest.app import application
 from gateway.rest.backend import Backend
 from gateway.rest.page import BUILT
@@ -75,6 +76,7 @@ def application_of(
     max_connections: int = ANY_PORT.max_connections,
     page: Path = BUILT,
     parts: PartReports | None = None,
+    quarantine: QuarantineReport | None = None,
 ) -> Iterator[Client]:
     """The application alone, before a surface of the test's."""
 
@@ -83,7 +85,8 @@ def application_of(
         with bound_socket(ANY_PORT, limits.idle_s) as listener:
             ready(f"http://127.0.0.1:{listener.getsockname()[1]}")
             try:
-                app = application(Backend(surface, prices, readers, parts, dict), hosts, page)  # type: ignore[arg-type]
+                backend = Backend(surface, prices, readers, parts, quarantine, dict)  # type: ignore[arg-type]
+                app = application(backend, hosts, page)
                 await serve(app, listener, limits.request_s, max_connections)
             finally:
                 readers.close()

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from ingest.quarantine import Origin, Quarantine, QuarantineEntry, expectation
+from ingest.quarantine import Origin, Quarantine
 from ingest.rejected import Rejected
 from tapehouse.clock import now_ns
 from tapehouse.stream.bus import QUARANTINE, Bus
+from tapehouse.stream.quarantine_pages import QuarantineEntry, expectation
 from tests.broker import Broker
 from tests.conftest import Platform
 from tests.waiting import DEADLINE_S

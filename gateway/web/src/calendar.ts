@@ -4,7 +4,7 @@ const DAY_MS = 86_400_000;
 
 export interface Placed<T> {
   readonly item: T;
-  /** From 0, the week of the first day. */
+  /** From 0, the week of the first day that is not left out. */
   readonly week: number;
   /** 0 is Monday. */
   readonly weekday: number;
@@ -15,7 +15,8 @@ export function placed<T extends { readonly day: string }>(days: readonly T[], m
   if (!days.length) return [];
   const numbers = days.map((one) => Math.floor(Date.parse(`${one.day}T00:00:00Z`) / DAY_MS));
   const weeks = numbers.map(weekOf);
-  const first = Math.max(Math.min(...weeks), Math.max(...weeks) - most + 1);
+  const last = Math.max(...weeks);
+  const first = Math.min(...weeks.filter((week) => week > last - most));
   return days
     .map((item, at) => ({ item, week: (weeks[at] ?? 0) - first, weekday: weekdayOf(numbers[at] ?? 0) }))
     .filter((one) => one.week >= 0);

@@ -28,6 +28,14 @@ test("of more weeks than there is room for the last ones are shown", () => {
   ]);
 });
 
+test("a day of long before leaves no room empty", () => {
+  const found = placed([day("2014-01-02"), day("2024-01-08"), day("2024-01-15")], 53);
+  expect(found.map((one) => [one.item.day, one.week])).toEqual([
+    ["2024-01-08", 0],
+    ["2024-01-15", 1],
+  ]);
+});
+
 test("no day has no place", () => {
   expect(placed([], 53)).toEqual([]);
 });

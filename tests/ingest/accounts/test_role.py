@@ -17,12 +17,13 @@ from nats.js.errors import NotFoundError
 
 from ingest.accounts import role as module
 from ingest.accounts.role import SUBJECT, AccountTradeReceiver
-from ingest.quarantine import Quarantine, QuarantineEntry
+from ingest.quarantine import Quarantine
 from tapehouse.batch import Batch
 from tapehouse.model import ACCOUNT_TRADES
 from tapehouse.settings import Settings
 from tapehouse.stream.bus import TICKS, Bus
 from tapehouse.stream.health import Health
+from tapehouse.stream.quarantine_pages import QuarantineEntry
 from tapehouse.stream.wire import unpack
 from tests.broker import Broker
 from tests.ingest.accounts.test_request import trade

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.quarantine import Quarantine, QuarantineEntry
+from ingest.quarantine import Quarantine
 from ingest.replay.emulator import RecordedMessage, VenueEmulator
 from ingest.replay.faults import FaultPlan
 from ingest.replay.formatting import batch_rows
@@ -21,6 +21,7 @@ from tapehouse.batch import Batch
 from tapehouse.settings import Settings, VenueSettings
 from tapehouse.stream.bus import TICKS, Bus
 from tapehouse.stream.health import Health
+from tapehouse.stream.quarantine_pages import QuarantineEntry
 from tapehouse.stream.wire import unpack
 from tests.waiting import until
 

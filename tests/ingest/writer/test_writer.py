@@ -18,7 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 
 from ingest.intake import pack_messages
 from ingest.publisher import Publisher
-from ingest.quarantine import Quarantine, QuarantineEntry
+from ingest.quarantine import Quarantine
 from ingest.writer import session as module
 from ingest.writer.store import QuestDBWriter
 from ingest.writer.writer import Writer
@@ -39,6 +39,7 @@ from tapehouse.stream.bus import TICKS, Bus, State
 from tapehouse.stream.health import Health
 from tapehouse.stream.mark import mark_key
 from tapehouse.stream.progress import wait_until_written
+from tapehouse.stream.quarantine_pages import QuarantineEntry
 from tapehouse.stream.wire import pack
 from tests.batches import DECIMAL_MAX, START, batch, decimals
 from tests.broker import Broker

@@ -239,9 +239,19 @@ async def test_a_gateway_reads_the_shared_state_and_writes_none(login: Login, un
     found = await js.stream_info("KV_state", subjects_filter="$KV.state.mark.>")
     assert found.state.subjects == {"$KV.state.mark.trades.2024-08-09.0": 1}
     await client.publish("health.gateway.0", b"{}")
+    await (await login("feed"))[0].jetstream().publish("quarantine.trades.T.1", b"page")
+    assert (await js.stream_info("QUARANTINE")).state.messages > 0
+    assert (await js.get_msg("QUARANTINE", 1, direct=True)).subject.startswith("quarantine.")
     await client.flush()
     assert faults == []
-    for subject in ("$KV.state.mark.trades.2024-08-09.0", "ticks.trades.T.0", "health.writer.0"):
+    for subject in (
+        "$KV.state.mark.trades.2024-08-09.0",
+        "ticks.trades.T.0",
+        "health.writer.0",
+        "quarantine.trades.T.1",
+        "$JS.API.STREAM.MSG.DELETE.QUARANTINE",
+        "$JS.API.STREAM.PURGE.QUARANTINE",
+    ):
         await _may_not_publish(client, faults, subject, until)
     await _may_not_subscribe(client, faults, "ticks.>", until)
 

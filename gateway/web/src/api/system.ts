@@ -1,4 +1,4 @@
-/** What the platform says of itself: its parts and its days. */
+/** What the platform says of itself: its parts, its days, and what is in quarantine. */
 
 import { getJson } from "./http";
 
@@ -26,10 +26,33 @@ export interface StoredDay {
   readonly rows: number;
 }
 
+export interface Quarantine {
+  /** In quarantine now. */
+  readonly rows: number;
+  /** The newest of them, to which the reasons belong. */
+  readonly counted: number;
+  readonly reasons: readonly { readonly reason: string; readonly rows: number }[];
+  /** The last first. */
+  readonly newest: readonly QuarantinedRow[];
+}
+
+export interface QuarantinedRow {
+  readonly ts: string;
+  readonly kind: string;
+  readonly venue: string;
+  /** In its source. */
+  readonly place: string;
+  readonly reason: string;
+}
+
 export async function parts(signal?: AbortSignal): Promise<Part[]> {
   return (await getJson<{ rows: Part[] }>("/v1/parts", {}, signal)).rows;
 }
 
 export async function days(signal?: AbortSignal): Promise<StoredDay[]> {
   return (await getJson<{ rows: StoredDay[] }>("/v1/days", {}, signal)).rows;
+}
+
+export function quarantine(signal?: AbortSignal): Promise<Quarantine> {
+  return getJson<Quarantine>("/v1/quarantine", {}, signal);
 }

@@ -1,4 +1,4 @@
-/** The system page: the parts, the days of both stores, and what is stored. */
+/** The system page: the parts, the days of both stores, what is in quarantine, and what is stored. */
 
 import { For, createResource, createSignal } from "solid-js";
 import { catalog, unready } from "../api/market";
@@ -6,6 +6,7 @@ import { count, dateTime } from "../format";
 import { choose, chartShown, go, zone } from "../state";
 import { Days } from "./days";
 import { Parts } from "./parts";
+import { Quarantined } from "./quarantined";
 import { StatusText } from "./status";
 
 const MOST = 2_000;
@@ -48,6 +49,7 @@ export function System() {
         </p>
         <Parts />
         <Days />
+        <Quarantined />
         <div class="mt-5 flex flex-wrap gap-x-10 gap-y-2">
           <For each={kinds()}>
             {([kind, series]) => (
