@@ -1,6 +1,7 @@
 /** What the address of the page says, and the address of what is chosen. */
 
 import { intervalNamed } from "./intervals";
+import { type Zone, zoneNamed } from "./zones";
 
 export type Scale = "linear" | "log" | "percent";
 
@@ -13,6 +14,8 @@ export interface Chart {
   readonly scale: Scale;
   /** Another symbol to compare with, as `venue/symbol`; empty: none. */
   readonly compare: string;
+  /** Of the times that are shown; empty: not said. */
+  readonly zone: Zone;
 }
 
 export interface Account {
@@ -45,6 +48,7 @@ export function parseAddress(path: string, query: string): Address {
     interval: intervalNamed(interval) ? interval : DEFAULT_INTERVAL,
     scale: SCALES.includes(scale) ? (scale as Scale) : "linear",
     compare: asked.get("compare") ?? "",
+    zone: zoneNamed(asked.get("zone") ?? ""),
   };
 }
 
@@ -57,6 +61,7 @@ export function formatAddress(address: Address): string {
   const query = new URLSearchParams({ interval: address.interval });
   if (address.scale !== "linear") query.set("scale", address.scale);
   if (address.compare) query.set("compare", address.compare);
+  if (address.zone) query.set("zone", address.zone);
   return `/chart/${encodeURIComponent(address.venue)}/${encodeURIComponent(address.symbol)}?${query}`;
 }
 

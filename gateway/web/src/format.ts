@@ -1,10 +1,10 @@
 /** Numbers and times as text of a steady width. */
 
+import { type Zone, partsOf } from "./zones";
+
 export const MINUS = "\u2212";
 const NONE = "\u2013";
 const MOST_DECIMALS = 8;
-
-export type Zone = "utc" | "local";
 
 /** The decimals, at most 8, that show all of `values`. */
 export function decimalsOf(values: Iterable<number>): number {
@@ -79,25 +79,9 @@ export function detailOf(interval: string): "day" | "minute" | "second" {
   return /[dwM]$/.test(interval) ? "day" : "minute";
 }
 
-export function partsOf(ms: number, zone: Zone) {
-  const date = new Date(ms);
-  return zone === "utc"
-    ? {
-        year: date.getUTCFullYear(),
-        month: date.getUTCMonth() + 1,
-        day: date.getUTCDate(),
-        hour: date.getUTCHours(),
-        minute: date.getUTCMinutes(),
-        second: date.getUTCSeconds(),
-      }
-    : {
-        year: date.getFullYear(),
-        month: date.getMonth() + 1,
-        day: date.getDate(),
-        hour: date.getHours(),
-        minute: date.getMinutes(),
-        second: date.getSeconds(),
-      };
+/** The zone of the times of bars: those of a day or longer start at midnight UTC, whatever the zone is. */
+export function zoneOfBars(interval: string, zone: Zone): Zone {
+  return detailOf(interval) === "day" ? "utc" : zone;
 }
 
 export function two(value: number): string {

@@ -3,8 +3,8 @@
 import { controls } from "./chart/controls";
 import { INTERVALS } from "./intervals";
 import { step, toggleWatched } from "./market";
-import { address, change, chartShown, go, overlay, setOverlay, setPanel, setPanelShown, setZone } from "./state";
-import { switchTheme, zone } from "./state";
+import { address, change, chartShown, go, overlay, setOverlay, setPanel, setPanelShown } from "./state";
+import { switchTheme } from "./state";
 
 export interface Key {
   /** As KeyboardEvent.key has it. */
@@ -62,7 +62,7 @@ export const KEYS: readonly Key[] = [
   { keys: ["r"], shown: "r", what: "Rankings", run: () => showPanel("rankings") },
   { keys: ["e"], shown: "e", what: "Save the bars that are seen", run: () => controls()?.saveBars() },
   { keys: ["g"], shown: "g", what: "Save the chart as a picture", run: () => controls()?.savePicture() },
-  { keys: ["u"], shown: "u", what: "UTC or local times", run: () => setZone(zone() === "utc" ? "local" : "utc") },
+  { keys: ["u"], shown: "u", what: "Times in UTC, local or a zone", run: () => setOverlay("zones") },
   { keys: ["t"], shown: "t", what: "Dark or light", run: switchTheme },
   {
     keys: ["s"],

@@ -1,17 +1,18 @@
 /** What is chosen on the page. Addresses can be shared; the rest this browser keeps. */
 
-import { createSignal } from "solid-js";
+import { createMemo, createRoot, createSignal } from "solid-js";
 import { type Address, type Chart, formatAddress, parseAddress } from "./address";
-import type { Zone } from "./format";
 import { keep, kept } from "./kept";
 import type { Instrument, Status } from "./live/feed";
 import { type Theme, showTheme, theme } from "./theme";
+import { type Zone, zoneNamed } from "./zones";
 
 const [address, setAddress] = createSignal<Address>(parseAddress(location.pathname, location.search));
-const [zone, setZoneSignal] = createSignal<Zone>(kept("zone", "utc"));
 const [status, setStatus] = createSignal<Status>({ state: "reconnecting" });
-const [overlay, setOverlay] = createSignal<"none" | "search" | "compare" | "keys">("none");
+const [overlay, setOverlay] = createSignal<"none" | "search" | "compare" | "zones" | "keys">("none");
 const [chartShown, setChartShown] = createSignal<Chart>(firstChart());
+/** Of the times that are shown. */
+const zone = createRoot(() => createMemo<Zone>(() => chartShown().zone || "utc"));
 const [indicators, setIndicatorsSignal] = createSignal<readonly string[]>(kept("indicators", []));
 const [panel, setPanel] = createSignal<Panel>("book");
 /** Whether the first candles are drawn, or cannot be: until then nothing else is asked for. */
@@ -31,7 +32,8 @@ export function toggleIndicator(name: string): void {
 
 function firstChart(): Chart {
   const first = parseAddress(location.pathname, location.search);
-  return first.page === "chart" ? first : (parseAddress("/", "") as Chart);
+  const chart = first.page === "chart" ? first : (parseAddress("/", "") as Chart);
+  return { ...chart, zone: chart.zone || zoneNamed(String(kept("zone", ""))) };
 }
 
 /** Go to an address; the browser's Back leads to the one before. */
@@ -63,7 +65,8 @@ export function choose({ venue, symbol }: Instrument): void {
 
 export function setZone(chosen: Zone): void {
   keep("zone", chosen);
-  setZoneSignal(chosen);
+  if (address().page === "chart") change({ zone: chosen }, true);
+  else setChartShown({ ...chartShown(), zone: chosen });
 }
 
 export function switchTheme(): void {
@@ -74,7 +77,9 @@ export function switchTheme(): void {
 
 function show(to: Address): void {
   setAddress(to);
-  if (to.page === "chart") setChartShown(to);
+  if (to.page === "chart") setChartShown({ ...to, zone: to.zone || chartShown().zone });
 }
 
 addEventListener("popstate", () => show(parseAddress(location.pathname, location.search)));
+// The address has the zone, so that who it is shared with sees the same times.
+if (address().page === "chart" && chartShown().zone) go(chartShown(), true);

@@ -1,7 +1,15 @@
 import { describe, expect, test } from "vitest";
 import { type Chart, formatAddress, parseAddress } from "../src/address";
 
-const CHART: Chart = { page: "chart", venue: "sim", symbol: "BTCUSDT", interval: "5m", scale: "linear", compare: "" };
+const CHART: Chart = {
+  page: "chart",
+  venue: "sim",
+  symbol: "BTCUSDT",
+  interval: "5m",
+  scale: "linear",
+  compare: "",
+  zone: "",
+};
 
 describe("an address", () => {
   test("says venue, symbol and interval", () => {
@@ -15,6 +23,9 @@ describe("an address", () => {
     { venue: "ü", symbol: "+" },
     { interval: "1M", scale: "log" },
     { scale: "percent", compare: "sim/ETHUSDT" },
+    { zone: "utc" },
+    { zone: "America/New_York" },
+    { zone: "Etc/GMT+5" },
   ])("that was made of %o is read as that", (choices) => {
     const chart = { ...CHART, ...choices };
     const url = new URL(formatAddress(chart), "http://localhost");
@@ -34,6 +45,10 @@ describe("an address", () => {
 
   test.each(["/chart/%/S", "/chart", "/chart/", "/elsewhere/a/b", "//"])("such as %s breaks nothing", (path) => {
     expect(parseAddress(path, "?scale=wild")).toMatchObject({ page: "chart", scale: "linear" });
+  });
+
+  test.each(["?zone=", "?zone=Mars/Olympus", "?zone=%3Cb%3E", ""])("with the query %s says no time zone", (query) => {
+    expect(parseAddress("/chart/sim/S", query)).toMatchObject({ zone: "" });
   });
 
   test("of the system page is its own", () => {

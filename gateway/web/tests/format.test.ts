@@ -1,5 +1,16 @@
 import { describe, expect, test } from "vitest";
-import { clock, count, dateTime, decimalsOf, detailOf, duration, percent, price, size } from "../src/format";
+import {
+  clock,
+  count,
+  dateTime,
+  decimalsOf,
+  detailOf,
+  duration,
+  percent,
+  price,
+  size,
+  zoneOfBars,
+} from "../src/format";
 
 describe("numbers", () => {
   test.each([
@@ -72,6 +83,12 @@ describe("times", () => {
     ["1M", "day"],
   ])("of bars of %s are shown to the %s", (interval, detail) => {
     expect(detailOf(interval)).toBe(detail);
+  });
+
+  test.each(["1d", "1w", "1M"])("of bars of %s are dates of UTC in every zone", (interval) => {
+    const start = Date.UTC(2024, 2, 1);
+    expect(dateTime(start, zoneOfBars(interval, "America/New_York"), detailOf(interval))).toBe("2024-03-01");
+    expect(zoneOfBars("4h", "America/New_York")).toBe("America/New_York");
   });
 
   test.each([

@@ -1,8 +1,10 @@
 /** The candles of an account, drawn: what the table beside it has with all digits. */
 
-import { CandlestickSeries, type UTCTimestamp, createChart } from "lightweight-charts";
+import { CandlestickSeries, type Time, type UTCTimestamp, createChartEx } from "lightweight-charts";
 import { createEffect, onCleanup, onMount } from "solid-js";
+import { ZonedAxis, markDays } from "../chart/axis";
 import { chartOptions } from "../chart/options";
+import { zoneOfBars } from "../format";
 import { zone } from "../state";
 import { colours } from "../theme";
 import type { Candle } from "./api";
@@ -13,7 +15,9 @@ const drawn = (units: bigint) => Number(units) / UNIT;
 export function AccountChart(props: { candles: readonly Candle[]; interval: string }) {
   let element!: HTMLDivElement;
   onMount(() => {
-    const chart = createChart(element, { ...chartOptions(colours(), zone(), props.interval), autoSize: true });
+    const axis = new ZonedAxis();
+    const options = { ...chartOptions(colours(), zone(), props.interval), autoSize: true };
+    const chart = createChartEx<Time, ZonedAxis>(element, axis, options);
     const series = chart.addSeries(CandlestickSeries, { borderVisible: false });
     onCleanup(() => chart.remove());
     createEffect(() => {
@@ -21,6 +25,7 @@ export function AccountChart(props: { candles: readonly Candle[]; interval: stri
       const { up, down } = colours();
       series.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down });
     });
+    createEffect(() => markDays(chart, axis, zoneOfBars(props.interval, zone())));
     createEffect(() =>
       series.setData(
         props.candles.map(({ time, open, high, low, close }) => ({

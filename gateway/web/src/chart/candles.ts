@@ -3,21 +3,23 @@
 import {
   CandlestickSeries,
   HistogramSeries,
-  type IChartApi,
+  type IChartApiBase,
   type ISeriesApi,
   type ISeriesMarkersPluginApi,
   LineSeries,
   type MouseEventParams,
   type Time,
   type UTCTimestamp,
-  createChart,
+  createChartEx,
   createSeriesMarkers,
 } from "lightweight-charts";
 import type { Scale } from "../address";
 import type { Bar } from "../bars/bar";
-import { type Zone, price, size } from "../format";
+import { price, size, zoneOfBars } from "../format";
 import { endOf } from "../intervals";
 import type { Colours } from "../theme";
+import type { Zone } from "../zones";
+import { ZonedAxis, markDays } from "./axis";
 import { RIGHT_OFFSET, chartOptions, scaleMode } from "./options";
 import { type Span, Spans } from "./spans";
 
@@ -34,10 +36,17 @@ export interface Bars {
   indexAt(time: number): number;
 }
 
+/** Of indexes. */
+interface Range {
+  readonly from: number;
+  readonly to: number;
+}
+
 const VOLUME_SHARE = 0.18;
 
 export class CandleChart {
-  readonly chart: IChartApi;
+  readonly chart: IChartApiBase<Time>;
+  private readonly axis = new ZonedAxis();
   private readonly candles: ISeriesApi<"Candlestick">;
   private readonly volume: ISeriesApi<"Histogram">;
   private readonly markers: ISeriesMarkersPluginApi<Time>;
@@ -48,6 +57,7 @@ export class CandleChart {
   private readonly comparedCloses = new Map<number, number>();
   private shown: Bars = { bars: [], indexAt: () => -1 };
   private interval = "1m";
+  private aimed: Range | null = null;
   /** The time of the last bar that is drawn. */
   private drawnTo = -Infinity;
 
@@ -57,7 +67,11 @@ export class CandleChart {
     private zone: Zone,
     events: ChartEvents,
   ) {
-    this.chart = createChart(element, { ...chartOptions(colours, zone, this.interval), autoSize: true });
+    this.chart = createChartEx<Time, ZonedAxis>(element, this.axis, {
+      ...chartOptions(colours, zone, this.interval),
+      autoSize: true,
+    });
+    this.axis.zone = zoneOfBars(this.interval, zone);
     this.candles = this.chart.addSeries(CandlestickSeries, { borderVisible: false, priceLineStyle: 3 });
     this.volume = this.chart.addSeries(
       HistogramSeries,
@@ -91,6 +105,7 @@ export class CandleChart {
     this.interval = interval;
     this.setDecimals(decimals);
     this.chart.applyOptions(chartOptions(this.colours, this.zone, interval));
+    markDays(this.chart, this.axis, zoneOfBars(this.interval, this.zone));
     this.setAll(bars);
     this.newest();
   }
@@ -186,6 +201,7 @@ export class CandleChart {
   setZone(zone: Zone): void {
     this.zone = zone;
     this.chart.applyOptions(chartOptions(this.colours, zone, this.interval));
+    markDays(this.chart, this.axis, zoneOfBars(this.interval, this.zone));
   }
 
   paint(colours: Colours): void {
@@ -217,24 +233,26 @@ export class CandleChart {
 
   /** Move by a share of what is visible; less than 0: into the past. */
   scroll(share: number): void {
-    const range = this.chart.timeScale().getVisibleLogicalRange();
-    if (!range) return;
-    const by = (range.to - range.from) * share;
-    this.chart.timeScale().setVisibleLogicalRange({ from: range.from + by, to: range.to + by });
+    this.aim(({ from, to }) => ({ from: from + (to - from) * share, to: to + (to - from) * share }));
   }
 
   /** Show so much less (below 1) or more of the past, with the right edge where it is. */
   zoom(factor: number): void {
-    const range = this.chart.timeScale().getVisibleLogicalRange();
-    if (range)
-      this.chart
-        .timeScale()
-        .setVisibleLogicalRange({ from: range.to - (range.to - range.from) * factor, to: range.to });
+    this.aim(({ from, to }) => ({ from: to - (to - from) * factor, to }));
   }
 
   /** The heights of the panes: most for the candles. */
   shareHeight(): void {
     this.chart.panes().forEach((pane, index) => pane.setStretchFactor(index === 0 ? 1 : VOLUME_SHARE));
+  }
+
+  /** Show another range. It is drawn with the next frame, and until then what goes on from it goes on from here. */
+  private aim(next: (range: Range) => Range): void {
+    const range = this.aimed ?? this.chart.timeScale().getVisibleLogicalRange();
+    if (!range) return;
+    this.aimed = next(range);
+    this.chart.timeScale().setVisibleLogicalRange(this.aimed);
+    requestAnimationFrame(() => (this.aimed = null));
   }
 
   private setAll(bars: Bars): void {

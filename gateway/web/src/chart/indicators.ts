@@ -1,6 +1,13 @@
 /** Indicators as lines over the candles or in panes of their own, from features. */
 
-import { HistogramSeries, type IChartApi, type ISeriesApi, LineSeries, type UTCTimestamp } from "lightweight-charts";
+import {
+  HistogramSeries,
+  type IChartApiBase,
+  type ISeriesApi,
+  LineSeries,
+  type Time,
+  type UTCTimestamp,
+} from "lightweight-charts";
 import type { Features } from "../api/features";
 import type { Column } from "../export/csv";
 import type { Colours } from "../theme";
@@ -76,7 +83,7 @@ interface Drawn {
 export class Indicators {
   private drawn: Drawn[] = [];
 
-  constructor(private readonly chart: IChartApi) {}
+  constructor(private readonly chart: IChartApiBase<Time>) {}
 
   /** Make the series of some indicators, below the panes that are there. */
   show(names: readonly string[], colours: Colours, panes: number): void {

@@ -2,7 +2,7 @@
 
 import { Show } from "solid-js";
 import { type Bar, type Values, differences } from "../bars/bar";
-import { count, dateTime, detailOf, percent, price, size } from "../format";
+import { count, dateTime, detailOf, percent, price, size, zoneOfBars } from "../format";
 import { chartShown, zone } from "../state";
 import { STORES } from "./foot";
 import type { Failure } from "./notice";
@@ -26,7 +26,7 @@ export function Legend(props: { bar: Bar | undefined; decimals: number; failure:
         {(bar) => (
           <>
             <span class="text-muted whitespace-nowrap">
-              {dateTime(bar().time * 1000, zone(), detailOf(chartShown().interval))}
+              {dateTime(bar().time * 1000, zoneOfBars(chartShown().interval, zone()), detailOf(chartShown().interval))}
             </span>
             <Value name="O" text={price(bar().open, props.decimals)} />
             <Value name="H" text={price(bar().high, props.decimals)} />

@@ -1,17 +1,19 @@
 /** The options of the chart, from colours, time zone and scale. */
 
-import { type ChartOptions, type DeepPartial, PriceScaleMode, TickMarkType, type Time } from "lightweight-charts";
+import { type DeepPartial, PriceScaleMode, TickMarkType, type Time, type TimeChartOptions } from "lightweight-charts";
 import type { Scale } from "../address";
-import { type Zone, dateTime, detailOf, partsOf, two } from "../format";
+import { dateTime, detailOf, two, zoneOfBars } from "../format";
 import type { Colours } from "../theme";
+import { type Zone, partsOf } from "../zones";
 
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /** Bars that would fit between the newest one and the right edge. */
 export const RIGHT_OFFSET = 6;
 
-export function chartOptions(colours: Colours, zone: Zone, interval: string): DeepPartial<ChartOptions> {
+export function chartOptions(colours: Colours, chosen: Zone, interval: string): DeepPartial<TimeChartOptions> {
   const detail = detailOf(interval);
+  const zone = zoneOfBars(interval, chosen);
   const label = { color: colours.muted, labelBackgroundColor: colours.muted };
   return {
     layout: {

@@ -4,9 +4,10 @@ import { For } from "solid-js";
 import { controls } from "../chart/controls";
 import { INDICATORS } from "../chart/indicators";
 import { INTERVALS } from "../intervals";
-import { chartShown, change, go, indicators, setOverlay, setZone, switchTheme, toggleIndicator, zone } from "../state";
+import { chartShown, change, go, indicators, setOverlay, switchTheme, toggleIndicator, zone } from "../state";
 import { StatusText } from "./status";
 import { isPhone } from "../width";
+import { zoneLabel } from "../zones";
 
 export function Header() {
   const toggleScale = (scale: "log" | "percent") =>
@@ -92,10 +93,11 @@ export function Header() {
       <button
         type="button"
         class="key"
-        title="Times in UTC or local (u)"
-        onClick={() => setZone(zone() === "utc" ? "local" : "utc")}
+        title={`Times in ${zone() === "utc" ? "UTC" : zone()} (u)`}
+        onClick={() => setOverlay("zones")}
+        data-zone
       >
-        {zone() === "utc" ? "UTC" : "Local"}
+        {zoneLabel(zone())}
       </button>
       <button type="button" class="key phone:hidden" title="Dark or light (t)" onClick={switchTheme}>
         Theme

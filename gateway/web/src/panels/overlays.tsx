@@ -1,10 +1,11 @@
-/** What is laid over the page: search, and the list of keys. */
+/** What is laid over the page: search, time zones, and the list of keys. */
 
 import { For, Match, Show, Switch } from "solid-js";
 import { STORES } from "../chart/foot";
 import { KEYS } from "../keys";
 import { overlay, setOverlay } from "../state";
 import { Search } from "./search";
+import { Zones } from "./zones";
 
 export function Overlays() {
   const outside = (event: MouseEvent) => event.target === event.currentTarget && setOverlay("none");
@@ -17,6 +18,9 @@ export function Overlays() {
           </Match>
           <Match when={overlay() === "compare"}>
             <Search compare />
+          </Match>
+          <Match when={overlay() === "zones"}>
+            <Zones />
           </Match>
           <Match when={overlay() === "keys"}>
             <KeyList />

@@ -46,7 +46,7 @@ describe.each(LOOKS)("nothing serious keeps people from using, %s,", (_, look) =
         await opened.page.keyboard.press("i");
         expect(await barriers(opened)).toEqual([]);
         await opened.page.keyboard.press("Escape");
-        for (const key of ["/", "?"]) {
+        for (const key of ["/", "u", "?"]) {
           await opened.page.keyboard.press(key);
           await opened.page.getByRole("dialog").waitFor();
           expect(await barriers(opened)).toEqual([]);
@@ -62,6 +62,7 @@ describe.each(LOOKS)("nothing serious keeps people from using, %s,", (_, look) =
       async (opened) => {
         await opened.page.locator("[data-catalog]").getByText("BTCUSDT").first().waitFor();
         await opened.page.locator("[data-parts] tbody tr").first().waitFor();
+        await opened.page.locator("[data-quarantine]").getByText("rows in quarantine").waitFor();
         expect(await barriers(opened)).toEqual([]);
       },
       look,

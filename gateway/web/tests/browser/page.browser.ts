@@ -79,6 +79,34 @@ describe("the chart", () => {
       await opened.page.keyboard.press("End");
     }));
 
+  test("is scrolled by every key, however fast they are pressed", () =>
+    on(CHART, async (opened) => {
+      await opened.candles();
+      const pressed = (...keys: string[]) =>
+        opened.page.evaluate(
+          (all) =>
+            new Promise((drawn) => {
+              for (const key of all) document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+              requestAnimationFrame(() => requestAnimationFrame(drawn));
+            }),
+          keys,
+        );
+      /** The minute of the bar at one place of the chart. */
+      const minute = async () => {
+        await opened.page.mouse.move(400, 400);
+        await opened.page.mouse.move(500, 400);
+        const text = /\d{4}-\d\d-\d\d \d\d:\d\d/.exec(await opened.legend())![0];
+        return Date.parse(`${text.replace(" ", "T")}Z`) / 60_000;
+      };
+      const before = await minute();
+      await pressed("ArrowLeft", "ArrowLeft", "ArrowLeft", "ArrowRight");
+      // Half of what is seen, more than a hundred bars, was moved away.
+      expect(before - (await minute())).toBeGreaterThan(50);
+      await pressed("ArrowLeft", "ArrowRight", "ArrowRight", "ArrowRight");
+      // Meanwhile a bar may have come.
+      expect(Math.abs(before - (await minute()))).toBeLessThanOrEqual(2);
+    }));
+
   test("says the values of the bar under the crosshair, and which store it is from", () =>
     on(CHART, async (opened) => {
       await opened.candles();
