@@ -17,6 +17,7 @@ from tapehouse.stream.reads import messages_from
 
 _PAGES = 40
 _PAGES_BYTES = 16 * 2**20
+_ANSWER_S = 10
 _REASONS = 20
 _NEWEST = 20
 
@@ -35,12 +36,12 @@ class QuarantineReport:
         without the values that are wrong; and the `newest`, last first, with their time, kind, venue, place and reason.
 
         At most 20 reasons and 20 rows. The rejected bytes are no part of it. Raises ConnectError if NATS does not
-        answer.
+        answer within 10 s.
         """
         try:
-            async with self._one_at_a_time:
+            async with asyncio.timeout(_ANSWER_S), self._one_at_a_time:
                 return await self._read()
-        except NatsError:
+        except (NatsError, TimeoutError):
             raise ConnectError("nats: does not answer", remedy="See `tapehouse status`.") from None
 
     async def _read(self) -> dict[str, Any]:
