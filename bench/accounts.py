@@ -123,11 +123,7 @@ class _Mix:
             account = int(chance.integers(_ACCOUNTS))
             is_old = number % 5 == 4
             span = f"start={_OLD_DAY}&end={_OLD_DAY}T23:59:59Z" if is_old else f"start={now_ns() - DAY}"
-            what = (
-                f"candles?interval=30m&{span}"
-                if is_old or number % 2
-                else f"trades?last=100&{span}"
-            )
+            what = f"candles?interval=30m&{span}" if is_old or number % 2 else f"trades?last=100&{span}"
             began = time.perf_counter()
             answer = self._pool.request("GET", f"{self._url}/v1/accounts/{account}/{what}")
             took = (time.perf_counter() - began) * 1000
