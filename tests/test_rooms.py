@@ -71,6 +71,7 @@ _FOLDERS = {  # by folder of a room: the folders of the same room that it may im
     "ingest.timescale": set(),
     "ingest.barmaker": set(),
     "analytics.mirror": set(),
+    "analytics.backtest": set(),
     "gateway.stores": set(),
     "gateway.answers": {"gateway.stores"},
     "gateway.rest": {"gateway.answers"},

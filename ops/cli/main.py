@@ -24,6 +24,7 @@ COMMANDS = {
     "rankings": "Rank live symbols by change, volatility or turnover.",
     "book": "Show an order book as of a time.",
     "features": "Show the features of bars.",
+    "backtest": "Run a strategy on stored bars and ticks.",
     "gaps": "List ids and times of a source that were not received.",
     "mirror": "Copy closed days to ClickHouse, verify the copies, apply retention.",
     "timescale": "Compare the policies of TimescaleDB with the documented ones.",
