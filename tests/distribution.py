@@ -7,6 +7,7 @@ from xdist.scheduler import LoadScopeScheduling
 _MIRRORED = ("test_cold_import", "test_mirror", "test_retention")
 _UP = (
     "test_account_trades",
+    "test_backtest",
     "test_bad_input",
     "test_file_cases",
     "test_file_order",
