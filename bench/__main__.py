@@ -23,6 +23,7 @@ NAMES = (
     "soak",
     "features",
     "bar_kernel",
+    "matching",
     "mirror",
     "gateway_small",
     "gateway_large",

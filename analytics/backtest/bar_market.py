@@ -84,13 +84,10 @@ class BarMarket:
         if order.stop is not None:
             return self._stop_chance(order, bar)
         if order.limit is None:
-            return _Chance(_OPEN, order, self._taken(order, bar.start, bar.open))
+            return self._open_chance(order, bar)
         limit, side = order.limit, order.side
         if is_new and (limit - bar.open) * side >= 0:
-            if order.post_only:
-                order.end("refused", "post-only: it would take liquidity")
-                return None
-            return _Chance(_OPEN, order, self._taken(order, bar.start, bar.open))
+            return self._open_chance(order, bar)
         if order.lifetime != "gtc":
             return None
         if (limit - (bar.low if side > 0 else bar.high)) * side > 0:
@@ -103,7 +100,7 @@ class BarMarket:
         if (bar.open - stop) * side >= 0:
             order.stop = None
             if order.limit is None or (order.limit - bar.open) * side >= 0:
-                return _Chance(_OPEN, order, self._taken(order, bar.start, bar.open))
+                return self._open_chance(order, bar)
         elif ((bar.high if side > 0 else bar.low) - stop) * side >= 0:
             order.stop = None
             # Where the price went after the stop is not known: a limit waits for the next bar.
@@ -111,6 +108,12 @@ class BarMarket:
                 return _Chance(_STOP, order, self._taken(order, bar.end - 1, stop))
             order.status = "sent"
         return None
+
+    def _open_chance(self, order: Order, bar: TickBar) -> _Chance | None:
+        if order.post_only:
+            order.end("refused", "post-only: it would take liquidity")
+            return None
+        return _Chance(_OPEN, order, self._taken(order, bar.start, bar.open))
 
     def _taken(self, order: Order, ts: int, ticks: int) -> Execution:
         at = self._conditions.taken_at(ticks, order.side, order.limit)
@@ -126,7 +129,9 @@ class BarMarket:
             if lots > 0:
                 room -= lots
                 done.append((order, chance.execution._replace(lots=lots)))
-            if order.lifetime != "gtc" and lots < order.left:
+                if lots == order.left:
+                    order.status = "filled"
+            if order.is_open and order.lifetime != "gtc":
                 order.end("cancelled", f"{order.lifetime}: {lots} of {order.left} lots could fill")
         return done
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analytics.backtest.account import Account
 from analytics.backtest.instrument import MONEY, Series
 from analytics.backtest.orders import LIFETIMES, Lifetime, Order
+from analytics.backtest.risk import MAX_LOTS
 from tapehouse.clock import iso
 from tapehouse.errors import UsageError
 
@@ -93,6 +94,8 @@ class Desk:
         grid = self._account.positions[series].grid
         if not grid.is_whole(_checked(size, "size")) or not grid.lots(size):
             raise UsageError(f"size: expected a multiple of the lot {grid.lot}, not 0, was {size!r}")
+        if abs(grid.lots(size)) > MAX_LOTS:
+            raise UsageError(f"size: expected at most {grid.size(MAX_LOTS):g}, was {size!r}")
         if lifetime not in LIFETIMES:
             raise UsageError(f"lifetime: expected one of {' '.join(LIFETIMES)}, was {lifetime!r}")
         if post_only and limit is None:

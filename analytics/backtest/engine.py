@@ -70,7 +70,7 @@ class Engine:
         self._setup = setup
         capital = money(setup.capital)
         self._account = Account(capital, setup.fees, dict.fromkeys(tape.series, setup.grid))
-        self._risk = RiskCheck(setup.limits, self._account, capital)
+        self._risk = RiskCheck(setup.limits, self._account, capital, setup.grid)
         self._by_ticks = setup.conditions.rule == "latency"
         self._bar_markets = {series: BarMarket(setup.conditions) for series in tape.series}
         self._tick_markets = {series: TickMarket(setup.conditions) for series in tape.series}

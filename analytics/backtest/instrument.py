@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import NamedTuple
 
 from tapehouse.errors import UsageError
@@ -53,7 +54,12 @@ class Grid:
 
     def ticks(self, price: float) -> int:
         """The nearest price in ticks."""
-        return round(Decimal(repr(float(price))) / self.tick)
+        return round(price * self._a_unit) if self._a_unit else round(price / float(self.tick))
+
+    @cached_property
+    def _a_unit(self) -> int:
+        """Ticks of a price of 1; 0 where they are no whole number."""
+        return 0 if 1 / self.tick % 1 else int(1 / self.tick)
 
     def price(self, ticks: int) -> float:
         """A price in ticks as a number, the nearest float."""
