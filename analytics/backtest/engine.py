@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from analytics.backtest.guard import Fault, Guard, limited
 from analytics.backtest.instrument import MONEY, Grid, Series, money
 from analytics.backtest.orders import Fill, Order
 from analytics.backtest.risk import Limits, RiskCheck
-from analytics.backtest.strategy import Bar, Quote, Strategy, Trade, overrides
+from analytics.backtest.strategy import METHODS, Bar, Quote, Strategy, Trade, overrides
 from analytics.backtest.tape import BARS, KINDS, QUOTES, Event, Tape
 from analytics.backtest.targets import Targets
 from analytics.backtest.tick_market import TickMarket
@@ -78,7 +77,10 @@ class Engine:
         self._took = 0
         self._timers: list[int] = []
         self._told: list[Fill] = []
-        self._guard = Guard(files)
+        self._calls = {
+            name: getattr(strategy, name) if overrides(strategy, name) else None for name in METHODS
+        }
+        self._guard = Guard(files, self._describe)
         self._desk = Desk(
             self._account, self._send, self._cancel, lambda ts: heapq.heappush(self._timers, ts)
         )
@@ -90,7 +92,7 @@ class Engine:
         with guard, limited(guard, self._setup.call_s):
             if isinstance(self._strategy, Targets):
                 self._strategy.prepare(self._tape.bars())
-            self._call(self._strategy.on_start)
+            self._call("on_start")
             for event in self._tape.events(self._kinds(), outcome.digests):
                 self._step(event)
         guard.is_calling = False
@@ -113,7 +115,7 @@ class Engine:
         self.outcome.events += 1
         self._desk.now = event.known
         series = self._tape.series[event.series]
-        self._guard.event = f"{KINDS[event.kind][:-1]} of {series} known at {iso(event.known)}"
+        self._guard.event = event
         if event.kind == BARS:
             self._bar(series, event.row)
         elif event.kind == QUOTES:
@@ -132,7 +134,7 @@ class Engine:
         self._account.mark(series, prices[3])
         self._desk.know(series, bar)
         self._tell()
-        self._call(self._strategy.on_bar, bar)
+        self._call("on_bar", bar)
         point = Point(self._desk.now, self._account.equity, self._account.gross)
         curve = self.outcome.curve
         if curve and curve[-1].ts == point.ts:
@@ -149,7 +151,7 @@ class Engine:
             lots = grid.lots(quote.bid_size or 0), grid.lots(quote.ask_size or 0)
             self._book(market.at_quote(now, bid, lots[0], ask, lots[1]))
             self._tell()
-        self._call(self._strategy.on_quote, quote)
+        self._call("on_quote", quote)
 
     def _trade(self, series: Series, now: int, trade: Trade) -> None:
         grid = self._setup.grid
@@ -160,12 +162,21 @@ class Engine:
             self._book(market.at_trade(now, ticks, grid.lots(trade.size), trade.side))
         self._account.mark(series, ticks)
         self._tell()
-        self._call(self._strategy.on_trade, trade)
+        self._call("on_trade", trade)
+
+    def _describe(self, event: Event | int | str) -> str:
+        """An event, the time of a timer, or a text."""
+        if isinstance(event, str):
+            return event
+        if isinstance(event, int):
+            return f"the timer of {iso(event)}"
+        series = self._tape.series[event.series]
+        return f"{KINDS[event.kind][:-1]} of {series} known at {iso(event.known)}"
 
     def _timer(self, ts: int) -> None:
         self._desk.now = ts
-        self._guard.event = f"the timer of {iso(ts)}"
-        self._call(self._strategy.on_timer, ts)
+        self._guard.event = ts
+        self._call("on_timer", ts)
 
     def _send(self, order: Order) -> None:
         self.outcome.decisions.append(
@@ -211,10 +222,12 @@ class Engine:
                 fill.ts, fill.order, fill.series.venue, fill.series.symbol, fill.side,
                 grid.price(fill.ticks), grid.size(fill.lots), fill.maker, fill.fee / MONEY,
             )  # fmt: skip
-            self._call(self._strategy.on_fill, notice)
+            self._call("on_fill", notice)
 
-    def _call(self, method: Callable[..., None], *row: Any) -> None:
-        guard = self._guard
+    def _call(self, name: str, *row: Any) -> None:
+        method, guard = self._calls[name], self._guard
+        if method is None:
+            return
         guard.calls += 1
         guard.is_calling = True
         method(*row, self._desk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import linecache
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +38,15 @@ class Guard:
     An exception that passes through a line of these files becomes `fault`; any other is ours and goes on.
     """
 
-    def __init__(self, files: set[str]) -> None:
+    def __init__(self, files: set[str], describe: Callable[[Any], str] = str) -> None:
         self.fault: Fault | None = None
-        self.event = "the start"
+        self.event: Any = "the start"
+        """What the strategy is called with; `describe` makes a text of it where there is a fault."""
         self.calls = 0
         """Rises with each call; a call that lasts keeps it."""
         self.is_calling = False
         self._files = files
+        self._describe = describe
 
     def __enter__(self) -> Guard:
         return self
@@ -60,7 +62,7 @@ class Guard:
         file, number = line
         text = f"{type(error).__name__}: {error}".rstrip(": ")
         code = linecache.getline(file, number).strip()
-        self.fault = Fault(text, self.event, file, number, code)
+        self.fault = Fault(text, self._describe(self.event), file, number, code)
         return True
 
     def _line(self, trace: TracebackType | None) -> tuple[str, int] | None:

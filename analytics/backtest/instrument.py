@@ -47,7 +47,7 @@ class Grid:
                 f"was {self.tick * self.lot}"
             )
 
-    @property
+    @cached_property
     def unit(self) -> int:
         """Money's units of one tick of one lot."""
         return int(self.tick * self.lot * MONEY)
@@ -55,6 +55,10 @@ class Grid:
     def ticks(self, price: float) -> int:
         """The nearest price in ticks."""
         return round(price * self._a_unit) if self._a_unit else round(price / float(self.tick))
+
+    @cached_property
+    def _lot(self) -> float:
+        return float(self.lot)
 
     @cached_property
     def _a_unit(self) -> int:
@@ -67,13 +71,13 @@ class Grid:
 
     def lots(self, size: float) -> int:
         """A size in lots, towards zero, but for what floats lose."""
-        lots = float(size) / float(self.lot)
+        lots = float(size) / self._lot
         nearest = round(lots)
         return nearest if abs(lots - nearest) <= _TOLERANCE else math.trunc(lots)
 
     def is_whole(self, size: float) -> bool:
         """Whether a size is a whole number of lots."""
-        lots = float(size) / float(self.lot)
+        lots = float(size) / self._lot
         return abs(lots - round(lots)) <= max(_TOLERANCE, abs(lots) * 1e-12)
 
     def size(self, lots: int) -> float:

@@ -85,6 +85,10 @@ class Strategy:
         """A time that `desk.timer` asked for has come."""
 
 
+METHODS = ("on_start", "on_bar", "on_trade", "on_quote", "on_fill", "on_timer")
+"""What a strategy may define."""
+
+
 def overrides(strategy: Strategy, method: str) -> bool:
     """Whether a strategy defines a method of its own."""
     return getattr(type(strategy), method) is not getattr(Strategy, method)
