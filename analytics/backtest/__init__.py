@@ -1,9 +1,9 @@
 """Backtests: strategies in columns of stored ticks and bars, without looking ahead.
 
-A strategy file imports `Strategy` or `Targets` from here.
+A strategy file imports `Strategy`, `Targets` or `Compiled` from here.
 """
 
 from analytics.backtest.strategy import Strategy
-from analytics.backtest.targets import Targets
+from analytics.backtest.targets import Compiled, Targets
 
-__all__ = ["Strategy", "Targets"]
+__all__ = ["Compiled", "Strategy", "Targets"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from analytics.backtest import targets
 from analytics.backtest.account import Account, Fees
 from analytics.backtest.bar_market import BarMarket, Executions, TickBar
 from analytics.backtest.conditions import Conditions
@@ -18,7 +19,7 @@ from analytics.backtest.orders import Fill, Order
 from analytics.backtest.risk import Limits, RiskCheck
 from analytics.backtest.strategy import METHODS, Bar, Quote, Strategy, Trade, overrides
 from analytics.backtest.tape import BARS, KINDS, QUOTES, Event, Tape
-from analytics.backtest.targets import Targets
+from analytics.backtest.targets import Planned
 from analytics.backtest.tick_market import TickMarket
 from tapehouse.clock import iso
 
@@ -66,6 +67,7 @@ class Engine:
     def __init__(self, tape: Tape, strategy: Strategy, setup: Setup, files: set[str]) -> None:
         self._tape = tape
         self._strategy = strategy
+        self._files = files
         self._setup = setup
         capital = money(setup.capital)
         self._account = Account(capital, setup.fees, dict.fromkeys(tape.series, setup.grid))
@@ -89,17 +91,28 @@ class Engine:
     def run(self) -> Outcome:
         """Run to the end, or to the strategy's fault."""
         outcome, guard = self.outcome, self._guard
-        with guard, limited(guard, self._setup.call_s):
-            if isinstance(self._strategy, Targets):
-                self._strategy.prepare(self._tape.bars())
-            self._call("on_start")
-            for event in self._tape.events(self._kinds(), outcome.digests):
-                self._step(event)
-        guard.is_calling = False
-        outcome.fault = guard.fault
+        fault = self._prepare()
+        if fault is None:
+            with guard, limited(guard, self._setup.call_s):
+                self._call("on_start")
+                for event in self._tape.events(self._kinds(), outcome.digests):
+                    self._step(event)
+            guard.is_calling = False
+            fault = guard.fault
+        outcome.fault = fault
         outcome.orders = list(self._desk.orders.values())
         outcome.cash = self._account.cash
         return outcome
+
+    def _prepare(self) -> Fault | None:
+        """Compute the targets of a strategy that has them before the run; the fault of its function."""
+        if not isinstance(self._strategy, Planned):
+            return None
+        bars = self._tape.bars()
+        with Guard(self._files - {targets.__file__}) as guard:
+            guard.event = "the computation of targets"
+            self._strategy.prepare(bars)
+        return guard.fault
 
     def _kinds(self) -> tuple[str, ...]:
         """What the run reads: by the strategy's methods, and what fills by ticks need."""

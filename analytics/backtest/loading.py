@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from analytics.backtest.guard import Guard
 from analytics.backtest.strategy import Strategy
-from analytics.backtest.targets import Targets
+from analytics.backtest.targets import Planned
 from tapehouse.errors import SourceError, UsageError
 
 
@@ -25,7 +25,7 @@ class Loaded(NamedTuple):
 
 
 def load(path: Path, name: str | None = None) -> Loaded:
-    """Run a file and take its one strategy, or the one called `name`: a class, or an instance of `Targets`.
+    """Run a file and take its one strategy, or the one called `name`: a class, or an object of `Targets` or `Compiled`.
 
     Raises UsageError where there is none or more than one, SourceError for a file that cannot be read or run, with
     the line.
@@ -58,4 +58,4 @@ def load(path: Path, name: str | None = None) -> Loaded:
 def _is_strategy(one: object, module: str) -> bool:
     if isinstance(one, type):
         return issubclass(one, Strategy) and one.__module__ == module
-    return isinstance(one, Targets)
+    return isinstance(one, Planned)

@@ -15,6 +15,7 @@ from analytics.backtest.request import Request
 from analytics.backtest.source import Source, StoredRows, digest
 from analytics.backtest.strategy import Strategy, overrides, parameters, set_parameters
 from analytics.backtest.tape import Tape
+from analytics.backtest.targets import Planned
 from tapehouse import __version__
 from tapehouse.client.database import Database
 from tapehouse.errors import ProofError, SourceError, UsageError
@@ -154,6 +155,9 @@ def _files(loaded: Loaded) -> set[str]:
         for kind in type(loaded.strategy).__mro__
         if kind is not Strategy
         for value in vars(kind).values()
-        if hasattr(value, "__code__") and kind.__module__ != "analytics.backtest.targets"
+        if hasattr(value, "__code__")
     }
+    if isinstance(loaded.strategy, Planned):
+        function = getattr(loaded.strategy.code, "py_func", loaded.strategy.code)
+        made |= {function.__code__.co_filename} if hasattr(function, "__code__") else set()
     return made | ({loaded.file} if loaded.file else set())

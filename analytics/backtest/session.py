@@ -7,12 +7,14 @@ import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import polars as pl
+
 from analytics.backtest.loading import Loaded
 from analytics.backtest.report import Report
 from analytics.backtest.request import Request
 from analytics.backtest.run import run, stored
 from analytics.backtest.strategy import Strategy
-from analytics.backtest.targets import Targets
+from analytics.backtest.targets import Planned
 from tapehouse.client.database import Database
 from tapehouse.clock import now_ns
 from tapehouse.errors import UsageError
@@ -21,7 +23,7 @@ from tapehouse.query_times import Time, query_ns
 
 def backtest(
     db: Database,
-    strategy: type[Strategy] | Targets,
+    strategy: type[Strategy] | Planned,
     symbols: Sequence[str],
     interval: str,
     start: Time,
@@ -38,10 +40,10 @@ def backtest(
     capital, fills, latency, slippage, participation, max_age_s, maker, taker, tick, lot, clock, grace_s, limits, seed,
     call_s, as `Request` has them; numbers may be given for texts. Raises UsageError for what is none of these.
     """
-    if not (isinstance(strategy, Targets) or (isinstance(strategy, type) and issubclass(strategy, Strategy))):
+    if not (isinstance(strategy, Planned) or (isinstance(strategy, type) and issubclass(strategy, Strategy))):
         raise UsageError(
-            f"strategy: expected a class derived from Strategy or an object of Targets, was {strategy!r}",
-            remedy="from analytics.backtest import Strategy, Targets",
+            f"strategy: expected a class derived from Strategy or an object of Targets or Compiled, was {strategy!r}",
+            remedy="from analytics.backtest import Compiled, Strategy, Targets",
         )
     if not venue:
         raise UsageError("venue: expected one", remedy='Give venue="sim", or connect with it.')
@@ -74,11 +76,12 @@ def _is_text(name: str) -> bool:
     return name in ("capital", "slippage", "participation", "maker", "taker", "tick", "lot")
 
 
-def _code(strategy: type[Strategy] | Targets) -> str:
+def _code(strategy: type[Strategy] | Planned) -> str:
     """SHA-256 of the code; empty where a session does not keep it."""
-    if isinstance(strategy, Targets):
-        return hashlib.sha256(str(strategy.expression).encode()).hexdigest()
+    code = strategy.code if isinstance(strategy, Planned) else strategy
+    if isinstance(code, pl.Expr):
+        return hashlib.sha256(str(code).encode()).hexdigest()
     try:
-        return hashlib.sha256(inspect.getsource(strategy).encode()).hexdigest()
+        return hashlib.sha256(inspect.getsource(getattr(code, "py_func", code)).encode()).hexdigest()
     except (OSError, TypeError):
         return ""

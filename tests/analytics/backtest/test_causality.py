@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,7 @@ import pytest
 from analytics.backtest.desk import Desk
 from analytics.backtest.run import LookAheadError
 from analytics.backtest.strategy import Bar, Strategy
-from analytics.backtest.targets import Targets
+from analytics.backtest.targets import Compiled, Targets
 from tests.analytics.backtest.rows import bars, flat, ran
 
 _WALK = 100 + np.cumsum(np.random.default_rng(5).choice([-1.0, 1.0], 300))
@@ -74,9 +74,27 @@ class _Follows(Strategy):
         desk.target("A", 1.0 if len(closes) == 2 and closes[1] > closes[0] else 0.0)
 
 
-def test_both_forms_of_one_strategy_make_the_same_fills() -> None:
+def _follows(bar: Any, state: Any) -> float:
+    """As `_Follows`, for numba; the state is the close before."""
+    before = state[0]
+    state[0] = bar.close
+    return 1.0 if before and bar.close > before else 0.0
+
+
+def test_all_forms_of_one_strategy_make_the_same_fills() -> None:
     made = ran(_Follows, frames=_BARS, check_causality=True)
     same = ran(Targets(_UP.cast(pl.Float64).fill_null(0)), frames=_BARS)
     assert made.fills.height > 50
     assert made.document["fills"] == same.document["fills"]
     assert made.figures["final_equity"] == same.figures["final_equity"]
+    compiled = ran(Compiled(_follows, size=1), frames=_BARS, check_causality=True)
+    assert compiled.document["fills"] == made.document["fills"]
+
+
+def test_each_symbol_has_a_state_of_its_own() -> None:
+    both = pl.concat([_BARS["bars"], bars(flat(*_WALK[::-1]), "B")]).sort("ts", "symbol")
+    report = ran(Compiled(_follows), ("A", "B"), frames={"bars": both})
+    of_a = ran(Compiled(_follows), frames=_BARS).fills.drop("order")
+    assert report.fills.filter(pl.col("symbol") == "A").drop("order").equals(of_a)
+    targets = ran(Targets(_UP.cast(pl.Float64).fill_null(0)), ("A", "B"), frames={"bars": both})
+    assert targets.fills.equals(report.fills)

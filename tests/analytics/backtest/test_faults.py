@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import math
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +15,7 @@ from analytics.backtest.desk import Desk
 from analytics.backtest.loading import load
 from analytics.backtest.report import Report
 from analytics.backtest.strategy import Bar, Strategy
-from analytics.backtest.targets import Targets
+from analytics.backtest.targets import Compiled, Targets
 from tapehouse.clock import DAY, MINUTE
 from tapehouse.errors import SourceError, UsageError
 from tests.analytics.backtest.rows import START, bars, flat, ran
@@ -87,10 +88,10 @@ def test_a_bad_strategy_ends_the_run_with_its_line(strategy: type[Strategy], err
     _up_to_there(report)
 
 
-def _up_to_there(report: Report) -> None:
+def _up_to_there(report: Report, file: str = Path(__file__).name) -> None:
     assert report.fills["price"].to_list() == [101]
     assert report.equity.height == 3
-    assert report.document["fault"]["file"] == Path(__file__).name
+    assert report.document["fault"]["file"] == file
     assert "ended the run" in report.document["notes"][-1]
 
 
@@ -116,6 +117,35 @@ def test_a_bar_that_is_known_is_given() -> None:
 def test_an_expression_that_cannot_be_computed_is_an_error_with_the_columns() -> None:
     with pytest.raises(UsageError, match="prices"):
         ran(Targets(pl.col("prices")), frames=_BARS)
+
+
+def test_a_function_that_numba_cannot_compile_is_an_error() -> None:
+    with pytest.raises(UsageError, match="numba cannot compile the function"):
+        ran(Compiled(lambda bar, state: bar.nothing), frames=_BARS)
+
+
+def _fails(bar: Any, state: Any) -> float:
+    if bar.close == 103:
+        raise ValueError("this close")
+    return 1.0
+
+
+def test_an_exception_in_a_compiled_function_has_its_line() -> None:
+    fault = ran(Compiled(_fails), frames=_BARS).outcome.fault
+    assert fault is not None
+    assert fault.error == "ValueError: this close"
+    assert fault.event == "the computation of targets"
+    # The line is that of the function, or of the condition that led to it.
+    lines, first = inspect.getsourcelines(_fails)
+    assert first <= fault.line < first + len(lines)
+
+
+def test_a_target_that_is_infinite_ends_the_run_with_its_bar() -> None:
+    endless = pl.when(pl.col("close") == 103).then(float("inf")).otherwise(1.0)
+    report = ran(Targets(endless), frames=_BARS)
+    assert report.outcome.fault is not None
+    assert report.outcome.fault.error == "UsageError: target: expected a finite number, was inf"
+    _up_to_there(report, "targets.py")
 
 
 @pytest.mark.parametrize(
