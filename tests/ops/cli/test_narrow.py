@@ -14,6 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
+from tests.analytics.backtest.rows import bars, flat
 from tests.tapehouse.client.played import Act, catalog, playing, saying, stream, streaming
 
 _WIDTH = 80
@@ -96,3 +97,36 @@ def test_a_long_error_is_broken_between_words(tmp_path: Path) -> None:
 def test_features_without_an_interval_say_what_is_missing(tmp_path: Path) -> None:
     said = _said(tmp_path, "features", "BTCUSDT", status=2)
     assert "was 'BTCUSDT' alone" in " ".join(said.split())
+
+
+_BUYS = """
+from analytics.backtest import Strategy
+
+class Buys(Strategy):
+    def on_bar(self, bar, desk):
+        desk.target(bar.symbol, len(desk.bars(bar.symbol, 100)) % 3)
+"""
+
+
+def test_the_report_of_a_backtest_fits(tmp_path: Path) -> None:
+    (tmp_path / "buys.py").write_text(_BUYS)
+    rows = bars([(61_210.5 + at, 61_230.25, 61_190, 61_200 + 7 * at) for at in range(9)])
+    answer = stream(rows.with_columns(final=pl.lit(True)).to_arrow())
+    words = ("--symbols", "A", "--venue", "V", "--start", "2024-01-02", "--end", "2024-01-03")
+    said = _said(
+        tmp_path, "backtest", "buys.py", *words, "--fills", "same_close", "--taker", "0.00075",
+        act=streaming(answer),
+    )  # fmt: skip
+    assert "max drawdown" in said
+    assert "Optimistic: market orders filled at the close" in " ".join(said.split())
+    for title in ("days", "symbols", "fills"):
+        assert f"\n{title}\n" in said
+
+
+def test_a_strategy_that_fails_is_shown_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "buys.py").write_text(_BUYS + "        desk.sell(bar.symbol, float('nan'))\n")
+    answer = stream(bars(flat(100, 101)).with_columns(final=pl.lit(True)).to_arrow())
+    words = ("--symbols", "A", "--venue", "V", "--start", "2024-01-02", "--end", "2024-01-03")
+    said = _said(tmp_path, "backtest", "buys.py", *words, act=streaming(answer), status=1)
+    assert "in buys.py, line 7: desk.sell(bar.symbol, float('nan'))" in said
+    assert "at bar of A of V known at 2024-01-02T00:01:00Z" in said
