@@ -54,6 +54,10 @@ class BarMarket:
         """Take an order; one that fills at the close of the bar it was made from fills at once."""
         last = self._last
         if self._conditions.rule == "same_close" and last and order.limit is None and order.stop is None:
+            stale = self._conditions.stale(order.made - last.end, "close")
+            if stale:
+                order.end("refused", stale)
+                return []
             done = self._fill(
                 [_Chance(_OPEN, order, self._taken(order, order.made, last.close))], last.volume
             )

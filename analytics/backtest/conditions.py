@@ -59,7 +59,8 @@ class Conditions:
         the report says so. "latency": by trades and quotes, from the moment the order arrives.
     slippage: what taking costs more than the price of the market, a fraction of it, rounded up to a tick.
     participation: the greatest part of a bar's volume, or of a trade's or quote's size, that fills.
-    max_age: a quote older than so many ns fills no order that takes: the order is refused. None: any age.
+    max_age: a quote, or with "same_close" a close, older than so many ns fills no order that takes: the order is
+        refused. None: any age.
     """
 
     rule: FillRule = "next_open"
@@ -71,6 +72,11 @@ class Conditions:
     def __post_init__(self) -> None:
         if self.rule not in FILL_RULES:
             raise UsageError(f"fills: expected one of {' '.join(FILL_RULES)}, was {self.rule!r}")
+        if self.latency.recorded and self.rule != "latency":
+            raise UsageError(
+                f"latency: recorded is that of trades and quotes, which {self.rule} does not read",
+                remedy='Use fills "latency", or name a latency.',
+            )
         if not 0 <= self.slippage < 1:
             raise UsageError(f"slippage: expected a fraction from 0 to below 1, was {self.slippage}")
         if not 0 < self.participation <= 1:
@@ -82,6 +88,12 @@ class Conditions:
         if limit is None:
             return worse
         return min(worse, limit) if side > 0 else max(worse, limit)
+
+    def stale(self, age: int, what: str) -> str:
+        """Why a price of this age, ns, fills nothing; empty if it may."""
+        if self.max_age is None or age <= self.max_age:
+            return ""
+        return f"stale price: the {what} is {age / SECOND:g} s old, at most {self.max_age / SECOND:g}"
 
     def part(self, lots: int) -> int:
         """How many of these lots may fill."""

@@ -169,8 +169,8 @@ class Engine:
     def _trade(self, series: Series, now: int, trade: Trade) -> None:
         grid = self._setup.grid
         ticks = grid.ticks(trade.price)
-        if self._by_ticks:
-            market = self._tick_markets[series]
+        market = self._tick_markets[series]
+        if not market.is_idle:
             self._book(market.until(now))
             self._book(market.at_trade(now, ticks, grid.lots(trade.size), trade.side))
         self._account.mark(series, ticks)

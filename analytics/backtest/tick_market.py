@@ -46,6 +46,11 @@ class TickMarket:
             if order.is_open
         ]
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no orders, so that trades change nothing."""
+        return not (self._waiting or self._taking or self._resting or self._stops)
+
     def send(self, order: Order) -> None:
         """An order is on its way."""
         heapq.heappush(self._waiting, (order.arrives, order.id, 0, order))
@@ -75,6 +80,8 @@ class TickMarket:
         self._sides[1], self._sides[-1] = _Side(ask, ask_lots), _Side(bid, bid_lots)
         self._quoted = now
         done: Executions = []
+        if self.is_idle:
+            return done
         for order in self._taking:
             done += self._take(order, now)
         for order in self._resting:
@@ -161,11 +168,10 @@ class TickMarket:
             self._taking.append(order)
 
     def _is_stale(self, order: Order, at: int) -> bool:
-        age, most = at - (self._quoted or 0), self._conditions.max_age
-        if most is None or age <= most:
-            return False
-        order.end("refused", f"stale price: the quote is {age / 1e9:g} s old, at most {most / 1e9:g}")
-        return True
+        stale = self._conditions.stale(at - (self._quoted or 0), "quote")
+        if stale:
+            order.end("refused", stale)
+        return bool(stale)
 
     def _take_trade(self, now: int, ticks: int, room: int) -> Executions:
         """Without quotes, an order that takes has the next trades."""

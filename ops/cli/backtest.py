@@ -41,7 +41,9 @@ _LIMITS = ("size", "position", "notional", "loss", "rate")
     "--slippage", default="0", show_default=True, help="What taking costs, a fraction of the price."
 )
 @click.option("--participation", default="1", show_default=True, help="Greatest part of a volume that fills.")
-@click.option("--max-age", default=60.0, show_default=True, help="Seconds after which a quote fills nothing.")
+@click.option(
+    "--max-age", default=60.0, show_default=True, help="Seconds after which a price is too old to fill."
+)
 @click.option("--tick", default="0.00000001", show_default=True, help="Least step of prices.")
 @click.option("--lot", default="0.00000001", show_default=True, help="Least step of sizes.")
 @click.option(

@@ -71,6 +71,12 @@ def test_a_run_by_command_and_session_is_the_same_and_repeats_to_the_byte(
     for part in ("fills", "data", "figures", "equity_sha256"):
         assert report.document[part] == document[part]
 
+    # The venue has no quotes: orders arrive in the third second, and fill at the next trades, which are small.
+    said = up.run("backtest", str(file), *_WORDS, "--fills", "latency", "--latency", "1500ms")
+    filled = json.loads(said)["fills"]
+    assert len(filled) > 10
+    assert {(fill["ts"] - _START) % (60 * SECOND) // SECOND for fill in filled} == {3, 4}
+
     up.run("backtest", str(file), *_WORDS, "--set", "speed=2", status=2)
     assert "expected --symbols" in up.run("backtest", str(file), status=2)
     file.write_text(_STRATEGY + "        assert desk.now < 0\n")

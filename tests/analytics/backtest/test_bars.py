@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import polars as pl
 import pytest
 
 from analytics.backtest.desk import Desk
@@ -84,6 +85,18 @@ def test_the_close_that_an_order_was_made_from_is_filled_only_when_asked_for_and
     assert _filled(report) == [(1, 100, 2, "taker")]
     assert report.document["notes"][0].startswith("Optimistic")
     assert not ran(_at_first(lambda desk: None), frames={"bars": bars(_RISING)}).document["notes"]
+
+
+def test_a_close_that_is_too_old_fills_nothing() -> None:
+    class Buys(Strategy):
+        def on_bar(self, bar: Bar, desk: Desk) -> None:
+            if bar.symbol == "B":
+                desk.buy("A", 1)
+
+    both = pl.concat([bars(flat(100)), bars(flat(50, 50, 50), "B")]).sort("ts", "symbol")
+    report = ran(Buys, ("A", "B"), frames={"bars": both}, fills="same_close", max_age_s=60)
+    assert [order.status for order in report.outcome.orders] == ["filled", "filled", "refused"]
+    assert report.outcome.orders[2].reason == "stale price: the close is 120 s old, at most 60"
 
 
 def test_grace_and_latency_cost_a_bar_whose_open_was_before_the_order() -> None:

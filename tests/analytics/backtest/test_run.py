@@ -120,6 +120,7 @@ def test_a_file_that_is_no_run_is_an_error(tmp_path: Path, text: str) -> None:
         ({"capital": "-1"}, "capital: expected more than 0"),
         ({"interval": "7x"}, "interval: expected one of"),
         ({"latency": "5"}, "latency: expected such as 50ms"),
+        ({"latency": "recorded"}, "latency: recorded is that of trades and quotes, which next_open"),
         ({"latency": "5ms..1ms"}, "latency: expected a range that rises"),
         ({"participation": "0"}, "participation: expected a fraction"),
         ({"slippage": "1"}, "slippage: expected a fraction"),
