@@ -152,9 +152,13 @@ class Desk:
 
     def open_orders(self, symbol: str, *, venue: str | None = None) -> list[Order]:
         """Orders of a symbol that may still fill, without those that are being cancelled."""
-        series = self.series(symbol, venue)
-        alive = self._alive[series] = [order for order in self._alive[series] if order.is_open]
+        alive = self.may_fill(self.series(symbol, venue))
         return [order for order in alive if order.cancel_arrives is None]
+
+    def may_fill(self, series: Series) -> list[Order]:
+        """Orders that may still fill, with those whose cancellation is on its way."""
+        alive = self._alive[series] = [order for order in self._alive[series] if order.is_open]
+        return [order for order in alive if order.cancel_arrives is None or order.cancel_arrives > self.now]
 
     def position(self, symbol: str, *, venue: str | None = None) -> float:
         """The position in a symbol, in units of it; below 0 short."""

@@ -39,7 +39,7 @@ class Setup:
 
 
 class Point(NamedTuple):
-    """The account at the end of a bar; money's units."""
+    """The account after a bar that ended at `ts`; money's units."""
 
     ts: int
     equity: int
@@ -148,7 +148,7 @@ class Engine:
         self._desk.know(series, bar)
         self._tell()
         self._call("on_bar", bar)
-        point = Point(self._desk.now, self._account.equity, self._account.gross)
+        point = Point(bar.end, self._account.equity, self._account.gross)
         curve = self.outcome.curve
         if curve and curve[-1].ts == point.ts:
             curve[-1] = point
@@ -198,7 +198,7 @@ class Engine:
         )  # fmt: skip
         resting = sum(
             other.left
-            for other in self._desk.open_orders(order.series.symbol, venue=order.series.venue)
+            for other in self._desk.may_fill(order.series)
             if other.side == order.side and other is not order
         )
         refusal = self._risk.refusal(order, resting)
@@ -227,10 +227,10 @@ class Engine:
             self._told.append(fill)
 
     def _tell(self) -> None:
-        """Tell the strategy of fills; those that its answers bring at once come after them."""
-        while self._told:
-            fill = self._told.pop(0)
-            grid = self._setup.grid
+        """Tell the strategy of fills; of those that its answers bring at once with the next row, so that it ends."""
+        told, self._told = self._told, []
+        grid = self._setup.grid
+        for fill in told:
             notice = FillNotice(
                 fill.ts, fill.order, fill.series.venue, fill.series.symbol, fill.side,
                 grid.price(fill.ticks), grid.size(fill.lots), fill.maker, fill.fee / MONEY,

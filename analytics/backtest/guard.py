@@ -98,4 +98,5 @@ def limited(guard: Guard, seconds: float) -> Iterator[None]:
         yield
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        # None: a handler that is not of Python, which cannot be put back.
+        signal.signal(signal.SIGVTALRM, signal.SIG_DFL if before is None else before)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import polars as pl
 import pytest
 
-from analytics.backtest.desk import Desk
+from analytics.backtest.desk import Desk, FillNotice
 from analytics.backtest.report import Report
 from analytics.backtest.strategy import Bar, Strategy
-from tapehouse.clock import MINUTE
+from tapehouse.clock import DAY, MINUTE
 from tests.analytics.backtest.rows import START, bars, flat, ran
 
 
@@ -85,6 +86,38 @@ def test_the_close_that_an_order_was_made_from_is_filled_only_when_asked_for_and
     assert _filled(report) == [(1, 100, 2, "taker")]
     assert report.document["notes"][0].startswith("Optimistic")
     assert not ran(_at_first(lambda desk: None), frames={"bars": bars(_RISING)}).document["notes"]
+
+
+def test_a_fill_that_brings_a_fill_at_once_ends() -> None:
+    class Chases(Strategy):
+        def on_bar(self, bar: Bar, desk: Desk) -> None:
+            desk.buy("A", 1)
+
+        def on_fill(self, fill: FillNotice, desk: Desk) -> None:
+            desk.buy("A", 1)
+
+    report = ran(Chases, frames={"bars": bars(flat(100, 100, 100))}, fills="same_close")
+    # One a bar, and one for each fill that was told: of the bar before.
+    assert report.fills["ts"].to_physical().to_list() == [START + MINUTE * at for at in (1, 2, 2, 3, 3, 3)]
+
+
+def test_an_order_on_its_way_to_be_cancelled_counts_to_the_position() -> None:
+    def act(desk: Desk) -> None:
+        desk.cancel(desk.buy("A", 2, limit=50))
+        desk.buy("A", 2)
+
+    for latency, statuses in (("0s", ["cancelled", "filled"]), ("1s", ["cancelled", "refused"])):
+        report = ran(_at_first(act), frames={"bars": bars(_RISING)}, limits={"position": 3}, latency=latency)
+        assert [order.status for order in report.outcome.orders] == statuses
+
+
+def test_the_last_bar_of_a_day_is_of_that_day_also_with_grace() -> None:
+    class Idle(Strategy):
+        pass
+
+    last = bars(flat(100), first=START + DAY - MINUTE)
+    report = ran(Idle, frames={"bars": pl.concat([last, bars(flat(101), first=START + DAY)])}, grace_s=5)
+    assert report.days["day"].to_list() == [date(2024, 1, 2), date(2024, 1, 3)]
 
 
 def test_a_close_that_is_too_old_fills_nothing() -> None:
