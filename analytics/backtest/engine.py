@@ -111,7 +111,7 @@ class Engine:
         bars = self._tape.bars()
         with Guard(self._files - {targets.__file__}) as guard:
             guard.event = "the computation of targets"
-            self._strategy.prepare(bars)
+            self._strategy.prepare(bars, self._tape.interval)
         return guard.fault
 
     def _kinds(self) -> tuple[str, ...]:

@@ -84,6 +84,7 @@ class RiskCheck:
         self._limits = limits
         self._account = account
         self._capital = capital
+        self._has_none = limits == Limits()
         self._most = np.array([_lots(limits.size, grid), _lots(limits.position, grid)], np.int64)
         self._money = np.array([_money(limits.notional), _money(limits.loss)])
         # No order is so old that its place in the ring could refuse the first ones.
@@ -92,6 +93,8 @@ class RiskCheck:
 
     def refusal(self, order: Order, resting: int) -> str:
         """Why the order is refused; empty if it passes. `resting`: lots of open orders of its side and series."""
+        if self._has_none:
+            return ""
         position, account = self._account.positions[order.series], self._account
         ticks = next((one for one in (order.limit, order.stop, position.ticks) if one is not None), 0)
         value = abs(ticks) * position.grid.unit / MONEY

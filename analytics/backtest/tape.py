@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
@@ -89,12 +90,14 @@ class Tape:
         return np.asarray(self.interval.following(starts), np.int64)
 
     def _parts(self, day: DayRows) -> Iterator[_Part]:
-        index = {series: place for place, series in enumerate(self.series)}
+        index = pl.DataFrame(self.series, ("venue", "symbol"), orient="row").with_row_index("place")
         for kind, frame in day.frames.items():
             if frame.is_empty():
                 continue
-            named = zip(frame["venue"], frame["symbol"], strict=True)
-            places = np.fromiter((index.get(Series(*one), -1) for one in named), np.int64, frame.height)
+            named = frame.select("venue", "symbol").join(
+                index, on=("venue", "symbol"), how="left", maintain_order="left"
+            )
+            places = named["place"].cast(pl.Int64).fill_null(-1).to_numpy()
             if kind == "bars":
                 ends = self._ends(frame["ts"].to_physical().to_numpy())
                 columns = frame.with_columns(pl.Series("end", ends))
@@ -149,13 +152,20 @@ def _split(parts: list[_Part], end: int) -> tuple[list[_Part], list[_Part]]:
 def _events(parts: list[_Part], of: NDArray[Any], rows: NDArray[Any]) -> Iterator[Event]:
     """The events of a block, in its order."""
     readers = {place: _read(parts[place], rows[of == place]) for place in np.unique(of).tolist()}
+    if len(readers) == 1:
+        yield from readers.popitem()[1]
+        return
     for place in of.tolist():
         yield next(readers[place])
 
 
 def _read(part: _Part, rows: NDArray[Any]) -> Iterator[Event]:
     """The events of some rows of a part, in this order."""
-    make = _ROWS[KINDS[part.kind]]
-    columns = (part.known[rows].tolist(), part.series[rows].tolist(), part.took[rows].tolist())
-    for known, series, took, row in zip(*columns, part.rows[rows].iter_rows(), strict=True):
-        yield Event(known, part.kind, series, make(*row), took)
+    return map(
+        Event,
+        part.known[rows].tolist(),
+        itertools.repeat(part.kind),
+        part.series[rows].tolist(),
+        map(_ROWS[KINDS[part.kind]]._make, part.rows[rows].iter_rows()),
+        part.took[rows].tolist(),
+    )

@@ -13,7 +13,11 @@ from numpy.typing import NDArray
 from analytics.backtest.desk import Desk
 from analytics.backtest.strategy import Bar, Strategy
 from tapehouse.bars.state import BAR
+from tapehouse.clock import Interval
 from tapehouse.errors import UsageError
+from tapehouse.features import candle
+
+_FEATURES = {feature.name for feature in candle.FEATURES}
 
 
 class Planned(Strategy):
@@ -27,17 +31,17 @@ class Planned(Strategy):
         """What it computes: an expression or a function."""
         raise NotImplementedError
 
-    def targets(self, bars: pl.DataFrame) -> pl.Series:
+    def targets(self, bars: pl.DataFrame, interval: Interval) -> pl.Series:
         """The targets after the bars of one symbol, in order of time; null leaves the position."""
         raise NotImplementedError
 
-    def prepare(self, bars: pl.DataFrame) -> None:
+    def prepare(self, bars: pl.DataFrame, interval: Interval) -> None:
         """Compute the targets of all bars. Raises UsageError where that cannot be done."""
         self._wanted = {}
         for rows in bars.sort("ts").partition_by("venue", "symbol", maintain_order=True):
             venue, symbol = rows.row(0, named=True)["venue"], rows.row(0, named=True)["symbol"]
             starts = rows["ts"].to_physical()
-            for ts, wanted in zip(starts, self.targets(rows), strict=True):
+            for ts, wanted in zip(starts, self.targets(rows, interval), strict=True):
                 if wanted is not None:
                     self._wanted[venue, symbol, ts] = wanted
 
@@ -51,8 +55,9 @@ class Planned(Strategy):
 class Targets(Planned):
     """A strategy that wants the position which an expression gives for each bar of a symbol, in units of it.
 
-    The expression is computed for each symbol over its bars in order of time, with the columns of bars. Null leaves
-    the position as it is. It may look back but not ahead: `--causality` refuses one that does.
+    The expression is computed for each symbol over its bars in order of time. It has the columns of bars, and those
+    of `tapehouse.features.candle` that it names, which start with the run: null until there are enough bars. Null
+    leaves the position as it is. It may look back but not ahead: `--causality` refuses one that does.
 
     >>> close = pl.col("close")
     >>> trend = Targets((close.rolling_mean(5) > close.rolling_mean(20)).cast(pl.Float64))
@@ -67,8 +72,12 @@ class Targets(Planned):
         """The expression."""
         return self._expression
 
-    def targets(self, bars: pl.DataFrame) -> pl.Series:
+    def targets(self, bars: pl.DataFrame, interval: Interval) -> pl.Series:
         """As `Planned.targets`. Raises UsageError, with the columns, where the expression cannot be computed."""
+        needed = {*self._expression.meta.root_names()} - {*bars.columns}
+        if needed & _FEATURES:
+            features = candle.features_frame(_rows(bars), interval)
+            bars = bars.hstack(features.select(sorted(needed & _FEATURES)))
         try:
             return bars.with_columns(self._expression.cast(pl.Float64).alias("target"))["target"]
         except pl.exceptions.PolarsError as reason:
@@ -101,12 +110,9 @@ class Compiled(Planned):
         """The function."""
         return self._function
 
-    def targets(self, bars: pl.DataFrame) -> pl.Series:
+    def targets(self, bars: pl.DataFrame, interval: Interval) -> pl.Series:
         """As `Planned.targets`. Raises UsageError where numba cannot compile the function."""
-        rows = np.zeros(bars.height, BAR)
-        for name in BAR.names or ():
-            if name in bars.columns:
-                rows[name] = bars[name].to_physical().to_numpy()
+        rows = _rows(bars)
         function = self._function if hasattr(self._function, "py_func") else numba.njit(self._function)
         try:
             made = _each(function, rows, np.zeros(self._size))
@@ -116,6 +122,15 @@ class Compiled(Planned):
                 remedy="It takes a bar and a state and returns a float.",
             ) from None
         return pl.Series("target", made).fill_nan(None)
+
+
+def _rows(bars: pl.DataFrame) -> NDArray[Any]:
+    """BAR [n], with zeros for what the frame lacks."""
+    rows = np.zeros(bars.height, BAR)
+    for name in BAR.names or ():
+        if name in bars.columns:
+            rows[name] = bars[name].to_physical().to_numpy()
+    return rows
 
 
 @numba.njit(error_model="numpy")

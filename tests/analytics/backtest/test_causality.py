@@ -12,6 +12,9 @@ from analytics.backtest.desk import Desk
 from analytics.backtest.run import LookAheadError
 from analytics.backtest.strategy import Bar, Strategy
 from analytics.backtest.targets import Compiled, Targets
+from tapehouse.bars.state import BAR
+from tapehouse.clock import INTERVALS
+from tapehouse.features.candle import compute
 from tests.analytics.backtest.rows import bars, flat, ran
 
 _WALK = 100 + np.cumsum(np.random.default_rng(5).choice([-1.0, 1.0], 300))
@@ -89,6 +92,21 @@ def test_all_forms_of_one_strategy_make_the_same_fills() -> None:
     assert made.figures["final_equity"] == same.figures["final_equity"]
     compiled = ran(Compiled(_follows, size=1), frames=_BARS, check_causality=True)
     assert compiled.document["fills"] == made.document["fills"]
+
+
+def test_an_expression_has_the_features_of_candles() -> None:
+    low = pl.col("rsi_14") < 40
+    named = ran(Targets(pl.when(low).then(1.0).otherwise(0.0)), frames=_BARS, check_causality=True)
+    rows = np.zeros(_BARS["bars"].height, BAR)
+    for name in _BARS["bars"].columns:
+        if name in (BAR.names or ()):
+            rows[name] = _BARS["bars"][name].to_physical().to_numpy()
+    rsi = compute(rows, INTERVALS["1m"])["rsi_14"]
+    wanted = np.where(np.isnan(rsi), 0, rsi < 40)[:-1]
+    traded = np.flatnonzero(np.diff(wanted.astype(int), prepend=0))
+    assert len(traded) > 10
+    starts = _BARS["bars"]["ts"].to_physical().to_numpy()
+    assert named.fills["ts"].to_physical().to_list() == starts[traded + 1].tolist()
 
 
 def test_each_symbol_has_a_state_of_its_own() -> None:
