@@ -75,9 +75,9 @@ def figures(outcome: Outcome, setup: Setup) -> dict[str, Any]:
     returns = days["return"].to_numpy()
     traded = sum(_notional(fill, setup) for fill in outcome.fills)
     closing = [fill for fill in outcome.fills if fill.reduces]
-    worst = float(equity["drawdown"].max() or 0) if equity.height else 0.0  # type: ignore[arg-type]
+    worst = float(equity["drawdown"].to_numpy().max(initial=0))
     total = (final - capital) / capital
-    mean_equity = float(equity["equity"].mean() or 0) if equity.height else 0.0  # type: ignore[arg-type]
+    mean_equity = float(equity["equity"].to_numpy().mean()) if equity.height else 0.0
     ratios = {
         "return": total,
         "max_drawdown": worst,
@@ -86,7 +86,7 @@ def figures(outcome: Outcome, setup: Setup) -> dict[str, Any]:
         "calmar": statistics.calmar(total, days.height, worst),
         "turnover": traded / MONEY / mean_equity if mean_equity > 0 else None,
         "hit_rate": sum(fill.realised > 0 for fill in closing) / len(closing) if closing else None,
-        "exposure": float((equity["gross"] / equity["equity"]).mean() or 0) if equity.height else 0.0,  # type: ignore[arg-type]
+        "exposure": float(equity["gross"].to_numpy().mean()) / mean_equity if mean_equity > 0 else None,
     }
     return {
         "final_equity": exact(final),

@@ -102,7 +102,7 @@ def _document(
 
 def text(report: Report) -> str:
     """The JSON of a run, the same bytes for the same run."""
-    return json.dumps(report.document, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(report.document, indent=1) + "\n"
 
 
 def again(path: Path, source: Callable[[Request], Source]) -> Report:
@@ -125,17 +125,21 @@ def again(path: Path, source: Callable[[Request], Source]) -> Report:
         raise UsageError(
             f"{path}: its strategy came from a notebook", remedy="Run it there, with its request."
         )
-    report = run(
-        request, source(request), lambda: load(Path(kept["file"]), kept["name"]), check_causality=causal
-    )
+
+    def fresh() -> Loaded:
+        loaded = load(Path(kept["file"]), kept["name"])
+        if loaded.code != kept["sha256"]:
+            raise ProofError(f"{path}: the code of {kept['file']} is not that of the run")
+        return loaded
+
+    report = run(request, source(request), fresh, check_causality=causal)
     for name, was, now in (
-        ("code of the strategy", kept["sha256"], report.document["strategy"]["sha256"]),
-        ("rows", before["data"], report.document["data"]),
+        ("data", before["data"], report.document["data"]),
         ("version of Tapehouse", before["tapehouse"], report.document["tapehouse"]),
         ("result", before, report.document),
     ):
         if was != now:
-            raise ProofError(f"{path}: the {name} differs from that of the run{_where(was, now)}")
+            raise ProofError(f"{path}: the {name} is not that of the run{_where(was, now)}")
     return report
 
 

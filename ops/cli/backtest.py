@@ -13,6 +13,7 @@ from ops.terminal import echo
 
 if TYPE_CHECKING:
     from analytics.backtest.report import Report
+    from analytics.backtest.request import Request
 
 _LIMITS = ("size", "position", "notional", "loss", "rate")
 
@@ -94,12 +95,12 @@ def command(file: Path | None, again: Path | None, out: Path | None, home: Path 
     if sys.stdout.isatty():
         _show(report)
     else:
-        click.echo(run.text(report), nl=False)
+        echo(run.text(report).rstrip("\n"))
     if report.outcome.fault is not None:
         raise TapehouseError(f"backtest: the strategy ended the run\n{report.outcome.fault}")
 
 
-def _request(given: dict[str, Any]) -> Any:
+def _request(given: dict[str, Any]) -> Request:
     from analytics.backtest.request import Request
     from tapehouse.clock import now_ns
     from tapehouse.errors import UsageError

@@ -88,6 +88,13 @@ def test_the_close_that_an_order_was_made_from_is_filled_only_when_asked_for_and
     assert not ran(_at_first(lambda desk: None), frames={"bars": bars(_RISING)}).document["notes"]
 
 
+def test_a_span_without_bars_is_a_run_without_events() -> None:
+    report = ran(_at_first(lambda desk: None), frames={"bars": bars(flat(100)).clear()}, check_causality=True)
+    assert report.figures["events"] == report.days.height == report.fills.height == 0
+    assert report.figures["final_equity"] == "100000"
+    assert report.figures["exposure"] is None
+
+
 def test_a_fill_that_brings_a_fill_at_once_ends() -> None:
     class Chases(Strategy):
         def on_bar(self, bar: Bar, desk: Desk) -> None:

@@ -83,8 +83,8 @@ def _change_result(_: Path, out: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (_change_code, "code of the strategy differs"),
-        (_change_result, "result differs from that of the run: figures"),
+        (_change_code, "is not that of the run"),
+        (_change_result, "the result is not that of the run: figures"),
     ],
 )
 def test_again_says_what_is_another(
@@ -101,7 +101,7 @@ def test_again_says_which_day_has_other_rows(made: tuple[Path, Path, Report]) ->
     other = _BARS.with_columns(
         volume=pl.when(pl.int_range(pl.len()) == 9).then(1.0).otherwise(pl.col("volume"))
     )
-    with pytest.raises(ProofError, match="rows differs from that of the run: bars of 2024-01-02"):
+    with pytest.raises(ProofError, match="the data is not that of the run: bars of 2024-01-02"):
         run.again(out, lambda _: _source(None, other))
 
 
