@@ -13,7 +13,7 @@ import polars as pl
 
 from analytics.backtest import statistics
 from analytics.backtest.engine import Outcome, Setup
-from analytics.backtest.instrument import MONEY, Series, money
+from analytics.backtest.instrument import MONEY, money
 from analytics.backtest.orders import Fill
 
 _NS = pl.Datetime("ns", "UTC")
@@ -155,21 +155,24 @@ def equity_frame(outcome: Outcome, setup: Setup) -> pl.DataFrame:
 def days_frame(fills: pl.DataFrame, equity: pl.DataFrame, capital: float) -> pl.DataFrame:
     """As `Report.days`."""
     # The bar that ends at midnight is of the day before.
-    last = (
-        equity.group_by((pl.col("ts") - pl.duration(nanoseconds=1)).dt.date().alias("day"))
-        .agg(pl.col("equity").last())
-        .sort("day")
-    )
+    day_of_bar = (pl.col("ts") - pl.duration(nanoseconds=1)).dt.date().alias("day")
+    last = equity.group_by(day_of_bar, maintain_order=True).agg(pl.col("equity").last())
     before = pl.col("equity").shift(1, fill_value=capital)
-    made = fills.group_by(pl.col("ts").dt.date().alias("day")).agg(
+    # In order: sums of floats are the same each time.
+    made = fills.group_by(pl.col("ts").dt.date().alias("day"), maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("fills"), _traded(), pl.col("fee").sum(), pl.col("slippage").sum()
     )
     return (
-        last.with_columns(
+        last.join(made, on="day", how="full", coalesce=True)
+        .sort("day")
+        .with_columns(
+            pl.col("equity").forward_fill().fill_null(capital),
+            pl.col("fills", "traded", "fee", "slippage").fill_null(0),
+        )
+        .with_columns(
             (pl.col("equity") - before).alias("profit"), (pl.col("equity") / before - 1).alias("return")
         )
-        .join(made, on="day", how="left", maintain_order="left")
-        .with_columns(pl.col("fills", "traded", "fee", "slippage").fill_null(0))
+        .select("day", "equity", "profit", "return", "fills", "traded", "fee", "slippage")
     )
 
 
@@ -177,7 +180,7 @@ def symbols_frame(fills: pl.DataFrame) -> pl.DataFrame:
     """As `Report.symbols`."""
     closing = pl.col("realised").filter(pl.col("reduces"))
     return (
-        fills.group_by("venue", "symbol")
+        fills.group_by("venue", "symbol", maintain_order=True)
         .agg(
             pl.len().cast(pl.Int64).alias("fills"),
             _traded(),
@@ -215,8 +218,3 @@ def plain(number: Decimal) -> str:
     """A number without an exponent and without zeros at its end."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def series_named(venues: tuple[str, ...], symbols: tuple[str, ...]) -> tuple[Series, ...]:
-    """Each symbol of each venue."""
-    return tuple(Series(venue, symbol) for venue in venues for symbol in symbols)

@@ -228,3 +228,20 @@ def test_a_round_trip_by_hand() -> None:
         "venue": "V", "symbol": "A", "fills": 2, "traded": 2050.0, "realised": 30.0, "hit_rate": 1.0,
         "fee": 2.05, "slippage": 0.0,
     }  # fmt: skip
+
+
+def test_days_add_up_to_the_run() -> None:
+    class Turns(Strategy):
+        def on_bar(self, bar: Bar, desk: Desk) -> None:
+            desk.target("A", len(desk.bars("A", 10)) % 2)
+
+    # The last order is filled at midnight, of a day that has no bars.
+    prices = bars(flat(100, 103, 101, 104), step=DAY // 2)
+    report = ran(Turns, frames={"bars": prices}, interval="12h", fills="same_close", taker="0.001")
+    days = report.days
+    assert days["day"].to_list() == [date(2024, 1, at) for at in (2, 3, 4)]
+    assert days["fills"].to_list() == [1, 2, 1]
+    assert days["profit"].sum() == pytest.approx(float(report.figures["profit"]), abs=1e-9)
+    assert days["fee"].sum() == pytest.approx(float(report.figures["fees"]))
+    assert days["equity"][-1] == float(report.figures["final_equity"])
+    assert report.figures["calmar"] is not None
