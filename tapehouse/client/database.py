@@ -12,7 +12,7 @@ from tapehouse.client import display
 from tapehouse.client.asof import asof
 from tapehouse.client.display import Plan
 from tapehouse.client.download import RowDownload
-from tapehouse.client.installed import part_of_client
+from tapehouse.client.installed import backtest
 from tapehouse.client.live import Live
 from tapehouse.client.parameters import Accounts, Names, as_ids, as_names, kind_parameters, span_parameters
 from tapehouse.client.transport import Parameters, Transport
@@ -68,6 +68,11 @@ class Database:
     def url(self) -> str:
         """The gateway's URL."""
         return self._transport.url
+
+    @property
+    def default_venue(self) -> str | None:
+        """The venue of queries that name none."""
+        return self._venue
 
     @property
     def segments(self) -> pl.DataFrame:
@@ -355,19 +360,7 @@ class Database:
             yield from download.frames()
         self._segments = download.segments
 
-    def backtest(
-        self, strategy: Any, symbols: Names, interval: str, start: Time, end: Time,
-        *, venue: str | None = None, **options: Any,
-    ) -> Any:  # fmt: skip
-        """Run a strategy of `analytics.backtest`; the report has frames `fills`, `equity`, `days` and `symbols`.
-
-        options: those of `analytics.backtest.session.backtest`. Raises UsageError where backtests are not installed.
-
-        >>> db.backtest(Cross, "BTCUSDT", "1m", "-2d", "today", taker="0.001").days
-        """
-        run, venue = part_of_client("backtest"), venue or self._venue
-        return run(self, strategy, as_names(symbols), interval, start, end, venue=venue, **options)
-
+    backtest = backtest
     asof = staticmethod(asof)
 
     def close(self) -> None:
