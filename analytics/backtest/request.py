@@ -68,11 +68,14 @@ class Request:
             raise UsageError(f"capital: expected more than 0, was {self.capital}")
         if not self.call_s > 0:
             raise UsageError(f"call_s: expected more than 0 s, was {self.call_s}")
+        if not self.max_age_s >= 0:
+            raise UsageError(f"max_age_s: expected 0 s or more, was {self.max_age_s}")
         for name, value in self.limits.items():
             if name not in _LIMITS:
                 raise UsageError(f"limits: expected {' '.join(_LIMITS)}, was {name!r}")
-            if not value >= 0:
-                raise UsageError(f"limits: {name}: expected 0 or more, was {value}")
+            if not value >= 0 or (name == "rate" and value % 1):
+                kind = "a whole number, " if name == "rate" else ""
+                raise UsageError(f"limits: {name}: expected {kind}0 or more, was {value}")
         return Setup(
             capital,
             Fees(decimal(self.maker, "maker"), decimal(self.taker, "taker")),

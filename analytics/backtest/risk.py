@@ -17,8 +17,8 @@ from tapehouse.clock import SECOND
 
 PASSED, SIZE, POSITION, NOTIONAL, LOSS, RATE = range(6)
 """What `check` returns: PASSED, or the limit that refuses."""
-MAX_LOTS: Final = 2**62 - 1
-"""The greatest size and position, lots: sums of two of them fit in 64 bits."""
+MAX_LOTS: Final = 2**60
+"""The greatest size and position, lots: sums of some of them fit in 64 bits."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import polars as pl
 
 from analytics.backtest.instrument import Series
 from tapehouse.client.database import Database
-from tapehouse.clock import DAY, day_of
+from tapehouse.clock import DAY, day_of, iso
 from tapehouse.errors import UsageError
 from tapehouse.model import NO_BAR
 
@@ -53,7 +53,7 @@ class StoredRows:
 
     def __init__(self, db: Database, series: Sequence[Series], interval: str, start: int, end: int) -> None:
         if not start < end:
-            raise UsageError(f"end: expected a time after the start, was {end} after {start}")
+            raise UsageError(f"end: expected a time after {iso(start)}, was {iso(end)}")
         self._db = db
         self._interval = interval
         self._span = (start, end)

@@ -127,6 +127,8 @@ def test_a_file_that_is_no_run_is_an_error(tmp_path: Path, text: str) -> None:
         ({"tick": "0"}, "tick: expected a number above 0"),
         ({"tick": "1e-12"}, "tick and lot: expected"),
         ({"limits": {"leverage": 1}}, "limits: expected size position"),
+        ({"limits": {"rate": 0.5}}, "limits: rate: expected a whole number, 0 or more"),
+        ({"max_age_s": -1}, "max_age_s: expected 0 s or more"),
         ({"limits": {"loss": -1}}, "limits: loss: expected 0 or more"),
         ({"parameters": {"slow": "1"}}, "no parameter 'slow'"),
         ({"parameters": {"every": "1.5"}}, "every: expected int, was '1.5'"),
