@@ -24,6 +24,7 @@ NAMES = (
     "features",
     "bar_kernel",
     "matching",
+    "backtest",
     "mirror",
     "gateway_small",
     "gateway_large",

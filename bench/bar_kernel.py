@@ -16,18 +16,15 @@ import json
 import multiprocessing
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from bench import nautilus
 from bench.stand import SPY, peak_mb
 from ingest.barmaker.frame_publisher import FramePublisher
 from tapehouse.bars import kernel
@@ -56,7 +53,7 @@ class Ticks(NamedTuple):
 
 def measure() -> dict[str, Any]:
     """Medians; symbol counts and peers take turns."""
-    ticks = _ticks()
+    ticks = read_ticks()
     times: dict[str, list[float]] = {}
     for turn in range(_TURNS + 1):
         for symbols, name in ((1, "spy"), (200, "200_symbols"), (5_000, "5000_symbols")):
@@ -84,7 +81,8 @@ def measure() -> dict[str, Any]:
     }
 
 
-def _ticks() -> Ticks:
+def read_ticks() -> Ticks:
+    """The ticks of SPY, or synthetic ones where its file is absent."""
     if not SPY.exists():
         random = np.random.default_rng(0)
         ts = parse_ns("2013-10-07T08:00Z") + np.cumsum(random.integers(0, 500_000_000, 1_900_000))
@@ -211,25 +209,12 @@ def _peak_mb(symbols: int) -> int:
 
 def _nautilus(ticks: Ticks) -> float | str:
     """us a tick by nautilus_trader, or why it cannot be measured."""
-    folder = Path(tempfile.gettempdir()) / f"tapehouse-bench-{os.getuid()}"
-    python = folder / "nautilus" / "bin" / "python"
+    rows = slice(_NAUTILUS_ROWS)
+    path = nautilus.folder() / "ticks.npz"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    np.savez(path, ts=ticks.ts[rows], price=ticks.price[rows], size=ticks.size[rows])
     try:
-        if not (folder / "installed").exists():
-            folder.mkdir(mode=0o700, exist_ok=True)
-            _run(sys.executable, "-m", "venv", "--clear", str(folder / "nautilus"))
-            _run(str(python), "-m", "pip", "install", "--quiet", "nautilus_trader")
-            (folder / "installed").touch()
-        rows = slice(_NAUTILUS_ROWS)
-        np.savez(folder / "ticks.npz", ts=ticks.ts[rows], price=ticks.price[rows], size=ticks.size[rows])
-        script = str(Path(__file__).with_name("nautilus_minutes.py"))
-        times = [
-            float(json.loads(_run(str(python), script, str(folder / "ticks.npz")))["us"])
-            for _ in range(_TURNS)
-        ]
-    except subprocess.CalledProcessError as reason:
-        return f"nautilus_trader cannot be installed: {reason.stderr.strip().splitlines()[-1:]}"
-    return round(statistics.median(times), 4)
-
-
-def _run(*command: str) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip().split("\n")[-1]
+        said = [nautilus.last_line("nautilus_minutes.py", str(path)) for _ in range(_TURNS)]
+    except nautilus.MissingError as reason:
+        return str(reason)
+    return round(statistics.median(float(json.loads(line)["us"]) for line in said), 4)
