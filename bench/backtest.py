@@ -1,9 +1,10 @@
-"""Backtests: events a second of a strategy in Python on SPY's trades, against nautilus_trader's engine.
+"""Backtests: events a CPU second of a strategy in Python on SPY's trades, against nautilus_trader's engine.
 
 The first 200,000 trades of SPY, or as many synthetic ones, in memory; a strategy that does nothing (`idle`), and one
 that makes a market order of one at every 20th trade, buying and selling in turns (`trading`), filled by the next trade.
 Ours is timed from the frame to the end of the run, with the digest and the reading of the rows; nautilus_trader from
-when it has its objects. `ratio_nautilus` is ours over its, the lower one of idle and trading.
+when it has its objects. Times are CPU seconds of the process, of all its threads. `ratio_nautilus` is ours over its,
+the lower one of idle and trading; `ratio_trading` that of trading.
 """
 
 from __future__ import annotations
@@ -66,10 +67,11 @@ def measure() -> dict[str, Any]:
     figures: dict[str, Any] = {name: int(statistics.median(values)) for name, values in times.items()}
     made = {"events": _ROWS, **figures, "peer": why or "nautilus_trader BacktestEngine"}
     if not why:
-        made["ratio_nautilus"] = round(
-            min(figures[f"{name}_per_s"] / figures[f"nautilus_{name}_per_s"] for name in ("idle", "trading")),
-            2,
+        idle, trading = (
+            figures[f"{name}_per_s"] / figures[f"nautilus_{name}_per_s"] for name in ("idle", "trading")
         )
+        made |= {"ratio_trading": round(trading, 2), "ratio_nautilus": round(min(idle, trading), 2)}
+        made["ratio"] = made["ratio_nautilus"]
     return made
 
 
@@ -96,9 +98,9 @@ def _ours(frames: dict[str, pl.DataFrame], strategy: type[Strategy]) -> float:
     request = Request(
         ("SPY",), ("V",), int(times[0]), int(times[-1]) + 1, fills="latency", capital="10000000"
     )
-    began = time.perf_counter()
+    began = time.process_time()
     report = run(request, FrameRows(**frames), lambda: Loaded(strategy(), "bench", "", ""))
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     wanted = 0 if strategy is _Idle else _ROWS // _EVERY
     assert wanted - 1 <= report.figures["fills"] <= wanted, report
     return _ROWS / took

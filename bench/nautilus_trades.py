@@ -2,7 +2,7 @@
 
 Runs its BacktestEngine over trades of one symbol with a strategy in Python that makes a market order of one at every
 EVERY-th trade, buying and selling in turns; 0 for none. Objects are made and added before the timing starts. Prints
-events a second and the number of orders as JSON.
+events a CPU second and the number of orders as JSON.
 """
 
 import json
@@ -63,11 +63,12 @@ def main() -> None:
     engine.add_data(ticks)
     strategy = Turns(equity, int(sys.argv[2]))
     engine.add_strategy(strategy)
-    began = time.perf_counter()
+    began = time.process_time()
     engine.run()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     assert strategy.count == len(ticks), strategy.count
     print(json.dumps({"events_per_s": len(ticks) / took, "orders": strategy.orders}))
 
 
-main()
+if __name__ == "__main__":
+    main()

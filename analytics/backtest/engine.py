@@ -123,20 +123,21 @@ class Engine:
         return tuple(kinds)
 
     def _step(self, event: Event) -> None:
-        while self._timers and self._timers[0] <= event.known:
+        known, kind, place, row, took = event
+        while self._timers and self._timers[0] <= known:
             self._timer(heapq.heappop(self._timers))
         self.outcome.events += 1
-        self._desk.now = event.known
-        series = self._tape.series[event.series]
+        self._desk.now = known
+        series = self._tape.series[place]
         self._guard.event = event
-        if event.kind == BARS:
-            self._bar(series, event.row)
-        elif event.kind == QUOTES:
-            self._took = event.took
-            self._quote(series, event.known, event.row)
+        if kind == BARS:
+            self._bar(series, row)
+            return
+        self._took = took
+        if kind == QUOTES:
+            self._quote(series, known, row)
         else:
-            self._took = event.took
-            self._trade(series, event.known, event.row)
+            self._trade(series, known, row)
 
     def _bar(self, series: Series, bar: Bar) -> None:
         grid = self._setup.grid
@@ -174,7 +175,8 @@ class Engine:
             self._book(market.until(now))
             self._book(market.at_trade(now, ticks, grid.lots(trade.size), trade.side))
         self._account.mark(series, ticks)
-        self._tell()
+        if self._told:
+            self._tell()
         self._call("on_trade", trade)
 
     def _describe(self, event: Event | int | str) -> str:

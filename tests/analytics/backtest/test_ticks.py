@@ -187,6 +187,20 @@ def test_recorded_latency_is_what_the_newest_row_took() -> None:
     assert report.fills["ts"].to_physical().to_list() == [START + 7 * SECOND]
 
 
+def test_a_bar_does_not_change_recorded_latency() -> None:
+    class Buys(Strategy):
+        def on_bar(self, bar: object, desk: Desk) -> None:
+            desk.buy("A", 1)
+
+    frames = {
+        "bars": bars(flat(100)),
+        "quotes": quotes([(1, 99, 1, 101, 1), (50, 99, 1, 101, 1), (90, 99, 1, 101, 1)], 3),
+        "trades": trades([]),
+    }
+    report = ran(Buys, frames=frames, fills="latency", clock="recv", latency="recorded")
+    assert _filled(report) == [(63, 101, 1, "taker")]
+
+
 def test_rows_received_after_midnight_come_after_the_rows_of_the_day_before_them() -> None:
     early, late = 86_399, 86_401
     strategy = _Records()
