@@ -45,11 +45,6 @@ class BarMarket:
         self._orders: list[Order] = []
         self._last: TickBar | None = None
 
-    @property
-    def orders(self) -> list[Order]:
-        """Orders that may still fill."""
-        return [order for order in self._orders if order.is_open]
-
     def send(self, order: Order) -> Executions:
         """Take an order; one that fills at the close of the bar it was made from fills at once."""
         last = self._last
@@ -80,7 +75,7 @@ class BarMarket:
                     order.end("cancelled", f"{order.lifetime}: could not fill at once")
         done = self._fill(sorted(chances, key=lambda chance: (chance.phase, chance.order.id)), bar.volume)
         self._cancel(bar.end)
-        self._orders = self.orders
+        self._orders = [order for order in self._orders if order.is_open]
         return done
 
     def _chance(self, order: Order, bar: TickBar) -> _Chance | None:

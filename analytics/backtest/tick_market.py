@@ -37,16 +37,6 @@ class TickMarket:
         self._quoted: int | None = None
 
     @property
-    def orders(self) -> list[Order]:
-        """Orders that may still fill."""
-        waiting = [order for *_, order in self._waiting]
-        return [
-            order
-            for order in dict.fromkeys((*waiting, *self._taking, *self._resting, *self._stops))
-            if order.is_open
-        ]
-
-    @property
     def is_idle(self) -> bool:
         """Whether it has no orders, so that trades change nothing."""
         return not (self._waiting or self._taking or self._resting or self._stops)
