@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from analytics.mirror.late_stream import LateMergeReport, LateStream
-from analytics.mirror.reconciliation import Reconciliation, VerificationReport
+from analytics.mirror.reconciliation import Reconciliation
 from analytics.mirror.retention import Retention, RetentionReport
 from analytics.mirror.session import CopyReport, MirrorProgress, MirrorSession
+from analytics.mirror.verification_report import VerificationReport
 from tapehouse.settings import Settings
 from tapehouse.stream.bus import Bus
 

@@ -1,63 +1,29 @@
 """Compares all closed days, also proven ones; differences are reported, recorded in the ledger, and healed if possible.
 
 A day that QuestDB owns is read from both stores. A day that ClickHouse owns is compared with the ledger, and copied
-again from QuestDB when that still has it.
+again from QuestDB when that still has it. Where TimescaleDB is set, its account trades and candles are compared last.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from nats.errors import Error as NatsError
 
 from analytics.mirror.copier import slice_fingerprint
 from analytics.mirror.decisions import DayInfo
-from analytics.mirror.fingerprint import Fingerprint, GroupKey
+from analytics.mirror.fingerprint import Fingerprint
 from analytics.mirror.hot_store import HotDayReader
 from analytics.mirror.inventory import read_marks, today
 from analytics.mirror.ledger import DayKey, LedgerEntry, MarksByShard
 from analytics.mirror.merger import matches_ledger
 from analytics.mirror.session import MirrorProgress, MirrorSession
+from analytics.mirror.timescale_reconciliation import TimescaleReconciliation
+from analytics.mirror.verification_report import Difference, VerificationReport
 from tapehouse.errors import TapehouseError
 from tapehouse.model import KINDS, Kind
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A day whose copy is not what it should be."""
-
-    key: DayKey
-    expected: str
-    """Description of the rows that should be there."""
-    found: str
-    where: tuple[GroupKey, ...] = ()
-    """The (venue, symbol) groups that differ; empty when unknown."""
-    healed: bool = False
-
-    def __str__(self) -> str:
-        groups = "; ".join(" ".join(map(str, group)) for group in self.where[:5])
-        outcome = "healed" if self.healed else "NOT healed"
-        kind, day = self.key
-        return f"{kind} of {day}: expected {self.expected}, was {self.found}; {groups or 'all'}; {outcome}"
-
-
-@dataclass
-class VerificationReport:
-    """The result of comparing all closed days."""
-
-    equal: list[DayKey] = field(default_factory=list)
-    differing: list[Difference] = field(default_factory=list)
-    unknown: dict[DayKey, str] = field(default_factory=dict)
-    """Days that could not be compared, with the reason."""
-    failed: dict[DayKey, str] = field(default_factory=dict)
-    """Days that could not be copied, with the reason."""
-
-    @property
-    def is_good(self) -> bool:
-        """Whether all compared days are equal now, and no copy failed."""
-        return not self.failed and all(difference.healed for difference in self.differing)
 
 
 class Reconciliation:
@@ -79,6 +45,8 @@ class Reconciliation:
                 verdict.unknown[day.key] = str(reason)
         if verdict.differing:
             await self._heal(verdict, days, progress)
+        if self._mirror.settings.timescale.dsn.get_secret_value():
+            await TimescaleReconciliation(self._mirror).run(verdict, progress)
         return verdict
 
     async def _compare(self, day: DayInfo, verdict: VerificationReport, progress: MirrorProgress) -> None:

@@ -64,7 +64,7 @@ class LoadedAccountTrades:
 
     def _load(self, batches: Sequence[Batch]) -> None:
         self._loader.close()
-        self._loader._limit_read_at = float("-inf")
+        self._loader._tables._limit_read_at = float("-inf")
         batches = [batch for batch in batches if batch.rows]
         self._floor = self._loader.load(batches, 1, self._floor, self._floor.seq + 1)
 

@@ -155,7 +155,7 @@ def test_a_diverted_correction_is_the_one_that_is_read_and_one_that_is_taken_aga
 
 def _reading_anew(loader: TimescaleLoader) -> TimescaleLoader:
     """The same one, which reads the retention anew."""
-    loader._limit_read_at = float("-inf")
+    loader._tables._limit_read_at = float("-inf")
     return loader
 
 

@@ -1,0 +1,119 @@
+"""The tables of account trades in TimescaleDB: rows of a frame go there within a transaction of the caller.
+
+They go to a temporary table first, by COPY or in arrays, and from there to `trades`, where the last of a key wins.
+Trades older than `trades` takes go to `diverted_trades`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from tapehouse.clock import DAY, SECOND, day_of
+from tapehouse.model import ACCOUNT_TRADES
+from tapehouse.stores.timescale import TimescaleClient
+
+MARGIN = "2 days"
+"""So long before the retention would drop a trade it is diverted: an aggregate refreshes whole buckets, of a day at
+most, and its policy has a day to do so."""
+_FRESH_NS = 30 * SECOND
+"""A trade this old at most is in no bucket that an aggregate has: they are refreshed up to a minute ago."""
+_LIMIT_READ_S = 60.0
+_STAGED = "CREATE TEMPORARY TABLE IF NOT EXISTS staged ({columns}) ON COMMIT DELETE ROWS".format(
+    columns=", ".join(f"{column.name} {column.types.timescale} NOT NULL" for column in ACCOUNT_TRADES.columns)
+)
+_NAMES = ", ".join(ACCOUNT_TRADES.names)
+_ARRAYS = ", ".join(f"%s::{column.types.timescale}[]" for column in ACCOUNT_TRADES.columns)
+# Whole seconds and their microseconds apart: a product with an interval is made of doubles.
+_TIMESTAMP = "to_timestamp(ts_event / 1000000000) + mod(ts_event / 1000, 1000000) * INTERVAL '1 microsecond'"
+_VALUES = ("ts_recv", "total_done", "trx_amount", "amount", "trans_type")
+_KEY = "timestamp, nanos, account_id, id"
+_LIMIT = (
+    "SELECT coalesce(extract(epoch FROM date_trunc('day', now(), 'UTC') - (min((config->>'drop_after')::INTERVAL) "
+    "- %s::INTERVAL))::BIGINT * 1000000000, 0) "
+    "FROM timescaledb_information.jobs WHERE proc_name = 'policy_retention' AND hypertable_name = 'trades'"
+)
+_MOVED = (
+    f"INSERT INTO {{table}} AS stored ({_KEY}, {', '.join(_VALUES)}) "  # noqa: S608
+    f"SELECT {_TIMESTAMP}, mod(ts_event, 1000), account_id, id, {', '.join(_VALUES)} FROM staged "
+    f"WHERE {{which}} ON CONFLICT ({_KEY}) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _VALUES)
+)
+
+
+class TradeTables:
+    """Puts rows into the tables. Blocking; use it from one thread at a time. Raises as `TimescaleClient`."""
+
+    def __init__(self, client: TimescaleClient, load: str) -> None:
+        """`load`: the setting `timescale.load`."""
+        self._client = client
+        self._copies = load == "copy"
+        self._limit_ns = 0
+        self._limit_read_at = float("-inf")
+
+    def oldest_taken(self) -> int:
+        """The oldest time that `trades` takes, ns; 0 when its retention has no policy, so that it takes all."""
+        if time.monotonic() - self._limit_read_at > _LIMIT_READ_S:
+            ((self._limit_ns,),) = self._client.fetch(_LIMIT, [MARGIN])
+            self._limit_read_at = time.monotonic()
+        return self._limit_ns
+
+    def lock(self) -> int:
+        """Until the transaction ends nobody else changes rows; returns the server's time, ns."""
+        self._client.execute("LOCK TABLE loads IN SHARE ROW EXCLUSIVE MODE")
+        ((now,),) = self._client.fetch("SELECT (extract(epoch FROM now()) * 1000000)::BIGINT * 1000")
+        return int(now)
+
+    def mark_stale(self, days: Sequence[int]) -> None:
+        """Readers make candles of these days (their starts in ns) of trades, until the aggregates are refreshed."""
+        if days:
+            self._client.execute(
+                "INSERT INTO stale_days SELECT unnest(%s::DATE[]), now() "
+                "ON CONFLICT (day) DO UPDATE SET marked = excluded.marked",
+                [[day_of(day) for day in days]],
+            )
+
+    def stage(self, frame: pl.DataFrame) -> NDArray[np.int64]:
+        """Put the rows of a frame, with all columns of ACCOUNT_TRADES, into the temporary table `staged`.
+
+        Returns their times in ns: of rows with one key only the last is put there.
+        """
+        frame = frame.unique(ACCOUNT_TRADES.key, keep="last", maintain_order=True)
+        frame = frame.with_columns(pl.col("ts_event", "ts_recv").cast(pl.Int64))
+        self._client.execute(_STAGED)
+        if self._copies:
+            rows = frame.write_csv(include_header=False)
+            self._client.copy(f"COPY staged ({_NAMES}) FROM STDIN (FORMAT csv)", rows.encode())
+        else:
+            self._client.execute(
+                f"INSERT INTO staged ({_NAMES}) SELECT * FROM unnest({_ARRAYS})",  # noqa: S608
+                [frame[name].to_list() for name in ACCOUNT_TRADES.names],
+            )
+        return frame["ts_event"].to_numpy()
+
+    def merge(self, times: NDArray[np.int64], limit_ns: int, now: int) -> int:
+        """Move the staged rows, whose times are `times`, to their tables; returns how many were diverted.
+
+        Those older than `limit_ns` are; days of which an aggregate may lack rows at `now` (both ns) are marked stale.
+        """
+        old = times < limit_ns
+        diverted = int(old.sum())
+        days = np.unique(times[~old & (times < now - _FRESH_NS)] // DAY * DAY).tolist()
+        self.mark_stale(days)
+        if diverted:
+            self._client.execute(_MOVED.format(table="diverted_trades", which="ts_event < %s"), [limit_ns])
+        if diverted < len(times):
+            self._client.execute(_MOVED.format(table="trades", which="ts_event >= %s"), [limit_ns])
+        if self._client.fetch("SELECT EXISTS (SELECT FROM diverted_trades)") == [(True,)]:
+            # Diverted before the retention was made longer.
+            self._client.execute(
+                "DELETE FROM diverted_trades AS older USING staged "  # noqa: S608
+                "WHERE (older.account_id, older.id) = (staged.account_id, staged.id) "
+                f"AND (older.timestamp, older.nanos) = ({_TIMESTAMP}, mod(ts_event, 1000)) AND ts_event >= %s",
+                [limit_ns],
+            )
+        return diverted
