@@ -62,8 +62,8 @@ class TimescaleLoader:
             diverted = 0
             rows = sum(batch.rows for batch in batches)
             if rows:
-                times = self._tables.stage(pl.concat([as_frame(batch) for batch in batches]))
-                diverted = self._tables.merge(times, limit_ns, now)
+                frame = pl.concat([as_frame(batch) for batch in batches])
+                diverted = self._tables.put(frame, limit_ns, now)
             after = LoadedUpTo(seq, before.rows + rows, before.diverted + diverted, consumer_ns)
             self._client.execute(
                 "INSERT INTO loads (created_ns, seq, rows, diverted, consumer_ns) VALUES (%s, %s, %s, %s, %s) "

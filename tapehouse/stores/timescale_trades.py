@@ -1,7 +1,8 @@
 """The tables of account trades in TimescaleDB: rows of a frame go there within a transaction of the caller.
 
-They go to a temporary table first, by COPY or in arrays, and from there to `trades`, where the last of a key wins.
-Trades older than `trades` takes go to `diverted_trades`.
+The last of a key wins. Rows of new keys are copied straight to `trades`; where some key is stored already they go to a
+temporary table first, by COPY or in arrays, and from there to `trades`. Trades older than `trades` takes go to
+`diverted_trades`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tapehouse.clock import DAY, SECOND, day_of
+from tapehouse.errors import TimescaleError
 from tapehouse.model import ACCOUNT_TRADES
 from tapehouse.stores.timescale import TimescaleClient
 
@@ -30,6 +32,9 @@ _NAMES = ", ".join(ACCOUNT_TRADES.names)
 _ARRAYS = ", ".join(f"%s::{column.types.timescale}[]" for column in ACCOUNT_TRADES.columns)
 # Whole seconds and their microseconds apart: a product with an interval is made of doubles.
 _TIMESTAMP = "to_timestamp(ts_event / 1000000000) + mod(ts_event / 1000, 1000000) * INTERVAL '1 microsecond'"
+_STAGED_LOADS = 20
+"""So many loads go by the temporary table after one that found a key stored: corrections and repeats come in groups."""
+_KEY_IS_STORED = "23505"
 _VALUES = ("ts_recv", "total_done", "trx_amount", "amount", "trans_type")
 _KEY = "timestamp, nanos, account_id, id"
 _LIMIT = (
@@ -52,6 +57,8 @@ class TradeTables:
         """`load`: the setting `timescale.load`."""
         self._client = client
         self._copies = load == "copy"
+        self._staged_loads = 0
+        """How many loads go by the temporary table before one is copied straight again."""
         self._limit_ns = 0
         self._limit_read_at = float("-inf")
 
@@ -76,6 +83,34 @@ class TradeTables:
                 "ON CONFLICT (day) DO UPDATE SET marked = excluded.marked",
                 [[day_of(day) for day in days]],
             )
+
+    def put(self, frame: pl.DataFrame, limit_ns: int, now: int) -> int:
+        """Put the rows of a frame, with all columns of ACCOUNT_TRADES, into their tables; see `merge`."""
+        frame = frame.unique(ACCOUNT_TRADES.key, keep="last", maintain_order=True)
+        if self._copies and not self._staged_loads and self._copied_straight(frame, limit_ns):
+            self.mark_stale(_late_days(_times(frame), limit_ns, now))
+            return 0
+        self._staged_loads = max(0, self._staged_loads - 1)
+        return self.merge(self.stage(frame), limit_ns, now)
+
+    def _copied_straight(self, frame: pl.DataFrame, limit_ns: int) -> bool:
+        """Copy the rows to `trades`; False, and nothing is copied, when one is old or the key of one is stored."""
+        if (_times(frame) < limit_ns).any() or self._has_diverted():
+            return False
+        try:
+            with self._client.transaction():
+                self._client.copy(
+                    f"COPY trades ({_KEY}, {', '.join(_VALUES)}) FROM STDIN (FORMAT csv)", _csv(frame)
+                )
+        except TimescaleError as reason:
+            if reason.fields.get("code") != _KEY_IS_STORED:
+                raise
+            self._staged_loads = _STAGED_LOADS
+            return False
+        return True
+
+    def _has_diverted(self) -> bool:
+        return self._client.fetch("SELECT EXISTS (SELECT FROM diverted_trades)") == [(True,)]
 
     def stage(self, frame: pl.DataFrame) -> NDArray[np.int64]:
         """Put the rows of a frame, with all columns of ACCOUNT_TRADES, into the temporary table `staged`.
@@ -102,13 +137,12 @@ class TradeTables:
         """
         old = times < limit_ns
         diverted = int(old.sum())
-        days = np.unique(times[~old & (times < now - _FRESH_NS)] // DAY * DAY).tolist()
-        self.mark_stale(days)
+        self.mark_stale(_late_days(times, limit_ns, now))
         if diverted:
             self._client.execute(_MOVED.format(table="diverted_trades", which="ts_event < %s"), [limit_ns])
         if diverted < len(times):
             self._client.execute(_MOVED.format(table="trades", which="ts_event >= %s"), [limit_ns])
-        if self._client.fetch("SELECT EXISTS (SELECT FROM diverted_trades)") == [(True,)]:
+        if self._has_diverted():
             # Diverted before the retention was made longer.
             self._client.execute(
                 "DELETE FROM diverted_trades AS older USING staged "  # noqa: S608
@@ -117,3 +151,25 @@ class TradeTables:
                 [limit_ns],
             )
         return diverted
+
+
+def _times(frame: pl.DataFrame) -> NDArray[np.int64]:
+    return frame["ts_event"].cast(pl.Int64).to_numpy()
+
+
+def _late_days(times: NDArray[np.int64], limit_ns: int, now: int) -> list[int]:
+    """The starts of the days, in ns, of which an aggregate may have candles without these trades."""
+    late: list[int] = np.unique(times[(times >= limit_ns) & (times < now - _FRESH_NS)] // DAY * DAY).tolist()
+    return late
+
+
+def _csv(frame: pl.DataFrame) -> bytes:
+    """The rows in the columns of `trades`."""
+    shown = pl.col("ts_event").dt.cast_time_unit("us").dt.strftime("%Y-%m-%dT%H:%M:%S%.6f+00:00")
+    nanos = pl.col("ts_event").cast(pl.Int64) % 1_000
+    ordered = ("account_id", "id", pl.col("ts_recv").cast(pl.Int64), *_VALUES[1:])
+    return (
+        frame.select(shown.alias("timestamp"), nanos.alias("nanos"), *ordered)
+        .write_csv(include_header=False)
+        .encode()
+    )

@@ -88,6 +88,25 @@ def test_the_last_of_a_key_wins_within_a_load_and_later(loader: TimescaleLoader,
     assert _stored(db) == _expected(third)
 
 
+def test_corrections_among_new_keys_are_stored_in_the_order_they_came(
+    loader: TimescaleLoader, db: TimescaleClient
+) -> None:
+    rows = [AccountTrade(_MIDNIGHT - n * MINUTE, n % 5, n, n, n) for n in range(400)]
+    sent: list[AccountTrade] = []
+    floor = _ZERO
+    for number in range(40):
+        part = rows[number * 10 : number * 10 + 10]
+        if number in (7, 8, 35):
+            # More loads than go by the temporary table lie between the last two.
+            part = [
+                row._replace(amount=1_000 + number, trx_amount=-1) for row in rows[number * 5 :][:20]
+            ] + part
+        floor = loader.load([as_batch(part)], _CREATED, floor, number + 1)
+        sent += part
+    assert _stored(db) == _expected(*sent)
+    assert floor.rows == len(sent)
+
+
 def test_a_load_that_is_repeated_or_comes_from_elsewhere_is_refused_whole(
     loader: TimescaleLoader, db: TimescaleClient
 ) -> None:
