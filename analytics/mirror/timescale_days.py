@@ -29,6 +29,7 @@ _STAGED_KEY = (
     "(staged.account_id, staged.id) = (stored.account_id, stored.id) AND staged.ts_event = "
     "(extract(epoch FROM stored.timestamp) * 1000000)::BIGINT * 1000 + stored.nanos"
 )
+_TIMES = [column.name for column in ACCOUNT_TRADES.columns if column.type == "time"]
 _VALUES = [name for name in ACCOUNT_TRADES.names if name not in ACCOUNT_TRADES.key]
 _SAME_VALUES = "({}) = ({})".format(
     *(", ".join(f"{of}.{name}" for name in _VALUES) for of in ("staged", "stored"))
@@ -52,6 +53,7 @@ class TimescaleDays:
     def __init__(self, settings: Timescale) -> None:
         self._client = TimescaleClient(settings, timeout_s=_STATEMENT_S)
         self._tables = TradeTables(self._client, settings.load)
+        self._copies = settings.load == "copy"
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
@@ -81,13 +83,22 @@ class TimescaleDays:
                 [day, day],
             )
             for part in time_slices(day, ((minute * SECOND, rows) for minute, rows in counts), max_rows):
-                rows = self._client.fetch(
-                    f"SELECT {_NAMES} FROM account_trades WHERE {_OF_SLICE}",
-                    [part.start_ns, part.end_ns],
-                )
-                part_rows = fingerprint.of_frame(ACCOUNT_TRADES, frame(ACCOUNT_TRADES.columns, rows))
+                part_rows = fingerprint.of_frame(ACCOUNT_TRADES, self._read(part))
                 found = Fingerprint.sum([found, part_rows])
         return seq, found
+
+    def _read(self, part: TimeSlice) -> pl.DataFrame:
+        empty = frame(ACCOUNT_TRADES.columns, [])
+        query = (
+            f"SELECT {_NAMES} FROM account_trades WHERE timestamp >= to_timestamp({part.start_ns // SECOND}) "
+            f"AND timestamp < to_timestamp({part.end_ns // SECOND})"
+        )
+        if not self._copies:
+            return frame(ACCOUNT_TRADES.columns, self._client.fetch(query))
+        body = self._client.copied(query)
+        types = {name: pl.Int64() if name in _TIMES else kind for name, kind in empty.schema.items()}
+        rows = pl.read_csv(body, has_header=False, schema=types) if body else empty
+        return rows.cast(empty.schema)
 
     def differing_candles(self, day: str) -> list[str]:
         """The names of the aggregates of which candles of a day are not those of its trades."""

@@ -77,6 +77,16 @@ class TimescaleClient:
         with self._errors(), self._connected().cursor() as cursor, cursor.copy(_query(statement)) as copy:
             copy.write(rows)
 
+    def copied(self, query: str) -> bytes:
+        """The rows of a query, without bound values, as CSV without a header: much faster than `fetch` for many."""
+        statement = _query(f"COPY ({query}) TO STDOUT (FORMAT csv)")
+        rows = bytearray()
+        with self._errors(), self._connected().cursor() as cursor, cursor.copy(statement) as copy:
+            # A row each: joined at the end, they would all be kept as objects until then.
+            for row in copy:
+                rows += row
+        return bytes(rows)
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """The statements of the context are one transaction, rolled back by an error."""

@@ -18,6 +18,7 @@ from tapehouse.stores.migrations import migrate, migrations
 from tapehouse.stores.timescale import TimescaleClient
 from tapehouse.stores.timescale_schema import TimescaleMigrations
 from tapehouse.tabular import as_frame
+from tests.batches import DECIMAL_MAX
 from tests.ingest.timescale.account_trades import AccountTrade, as_batch
 from tests.timescale.server import TimescaleServer
 
@@ -62,6 +63,8 @@ def test_the_fingerprint_of_a_day_is_that_of_its_rows_however_it_is_sliced(
     assert days.fingerprint(_DAY, _CREATED, max_rows) == (0, fingerprint.Fingerprint({}))
     rows = _rows(50)
     next_day = AccountTrade(_START + DAY, 1, 1, 1, 1)
+    edges = (DECIMAL_MAX, -DECIMAL_MAX, 1, -1, 10**18, 12345678901234567890123456789012345678)
+    rows += [AccountTrade(_START + 5, 2**63 - 2, n, amount, -amount) for n, amount in enumerate(edges)]
     _load(timescale, [*rows, next_day, next_day._replace(ts_event=_START - 1)])
     assert days.fingerprint(_DAY, _CREATED, max_rows) == (8, _of(rows))
 

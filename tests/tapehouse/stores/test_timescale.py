@@ -51,6 +51,11 @@ def test_rows_are_copied(client: TimescaleClient, timescale: TimescaleServer) ->
     client.copy("COPY copied FROM STDIN (FORMAT csv)", b"1,12345678901234567890.123456789012345678\n2,-1\n")
     ((rows, total),) = client.fetch("SELECT count(*), sum(d)::text FROM copied")
     assert (rows, total) == (2, "12345678901234567889.123456789012345678")
+    assert client.copied("SELECT n, d FROM copied ORDER BY n") == (
+        b"1,12345678901234567890.123456789012345678\n2,-1.000000000000000000\n"
+    )
+    with pytest.raises(TimescaleError, match="no_such_table"):
+        client.copied("SELECT * FROM no_such_table")
 
 
 def test_the_server_is_usable_and_says_its_version(client: TimescaleClient) -> None:
