@@ -106,8 +106,10 @@ class TimescaleReconciliation:
         assert day.entry is not None
         slice_rows = self._mirror.settings.mirror.slice_rows
         seq, found = await asyncio.to_thread(days.fingerprint, day.day, self._created_ns, slice_rows)
-        stale = not even_stale and await asyncio.to_thread(days.is_stale, day.day)
-        candles = [] if stale else await asyncio.to_thread(days.differing_candles, day.day)
+        candles = await asyncio.to_thread(days.differing_candles, day.day)
+        # Asked last: a trade that is loaded meanwhile marks the day.
+        if candles and not even_stale and await asyncio.to_thread(days.is_stale, day.day):
+            candles = []
         await self._check_unchanged(day, seq)
         owner = "ClickHouse" if day.is_cold else "QuestDB"
         if not matches_ledger(day.entry, found):
@@ -134,7 +136,15 @@ class TimescaleReconciliation:
         loop = asyncio.get_running_loop()
 
         def check(seq: int) -> None:
-            asyncio.run_coroutine_threadsafe(self._check_unchanged(day, seq), loop).result(_CHECKED_S)
+            checked = asyncio.run_coroutine_threadsafe(self._check_unchanged(day, seq), loop)
+            try:
+                checked.result(_CHECKED_S)
+            except TimeoutError as reason:
+                checked.cancel()
+                raise TapehouseError(
+                    f"expected the writers to have message {seq} within {_CHECKED_S} s, they had not",
+                    remedy="The next run heals the day. `tapehouse status` shows whether the writers run.",
+                ) from reason
 
         begin = parse_ns(day.day)
         end = begin + DAY
