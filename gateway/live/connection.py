@@ -31,6 +31,9 @@ _MOST_UNSENT = 2**16
 """Bytes in the process that a client has not taken, before it counts as slow."""
 _MOST_MESSAGES = 2_000
 """Messages that wait to be written, before a client counts as slow."""
+_SLICE_BYTES = 4_096
+_MOST_CLOSE_BYTES = 512
+"""Of a client whose connection was ended more than this is no answer to it, and is not read."""
 _CLOSE_S = 2.0
 """How long a client may take to end the connection when told to."""
 _MOST_UNANSWERED = 4
@@ -55,7 +58,8 @@ class LiveConnection(asyncio.Protocol):
         self._outbox = hub.outbox
         self._unsent: list[bytes] = []
         self._has_too_many = self._is_paused = False
-        self._is_open = False
+        self._is_open = self._is_ended = False
+        self._unread = b""
         self._file = -1
         """The descriptor of the open socket."""
         self.wants_text = False
@@ -70,9 +74,7 @@ class LiveConnection(asyncio.Protocol):
         self._is_open = False
         if self._deadline is not None:
             self._deadline.cancel()
-        if self._client is not None:
-            self._client.closed()
-            self._client = None
+        self._forget_client()
 
     def pause_writing(self) -> None:
         """Called by the transport when the client does not take what is sent."""
@@ -86,22 +88,22 @@ class LiveConnection(asyncio.Protocol):
         """Called by the transport when it has."""
         self._is_paused = False
         if self._client is not None and self._transport is not None and self._protocol.state is State.OPEN:
-            self._transport.resume_reading()
+            self._read_some()
             self._client.resume()
 
     def data_received(self, data: bytes) -> None:
         """Read what the client sent."""
         self._unanswered = 0
-        self._protocol.receive_data(data)
-        for event in self._protocol.events_received():
-            if isinstance(event, Request):
-                self._accept(event)
-            elif self._protocol.state is State.OPEN:
-                self._on_frame(event)
-        self._flush()
+        if self._is_ended and len(data) > _MOST_CLOSE_BYTES:
+            return
+        self._unread += data
+        if len(self._unread) == len(data):
+            self._read_some()
 
     def eof_received(self) -> None:
         """Called by the transport when the client sends no more."""
+        while self._unread:
+            self._read_slice()
         self._protocol.receive_eof()
         self._flush()
 
@@ -151,10 +153,38 @@ class LiveConnection(asyncio.Protocol):
     def close(self, code: int, reason: str) -> None:
         """End the connection with a code and a reason; at once where the client does not."""
         self.flush()
+        self._is_ended = True
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
             self._flush()
+        self._forget_client()
         self._abort_later()
+
+    def _read_some(self) -> None:
+        """Read a little; the rest after other work of the gateway has had its turn."""
+        if self._transport is None or self._transport.is_closing() or self._is_paused:
+            return
+        if self._unread:
+            self._read_slice()
+            self._flush()
+        if self._transport.is_closing() or self._is_paused:
+            return
+        if self._unread:
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_some)
+        else:
+            self._transport.resume_reading()
+
+    def _read_slice(self) -> None:
+        self._protocol.receive_data(self._unread[:_SLICE_BYTES])
+        self._unread = self._unread[_SLICE_BYTES:]
+        for event in self._protocol.events_received():
+            if isinstance(event, Request):
+                self._accept(event)
+            elif self._protocol.state is State.OPEN:
+                self._on_frame(event)
+        if self._is_ended:
+            self._unread = b""
 
     def _accept(self, request: Request) -> None:
         address = urlsplit(request.path)
@@ -217,8 +247,13 @@ class LiveConnection(asyncio.Protocol):
             else:
                 self._transport.close()
         if self._protocol.state is not State.OPEN or self._protocol.close_expected():
-            self._is_open = False
+            self._is_open, self._is_ended = False, True
             self._abort_later()
+
+    def _forget_client(self) -> None:
+        if self._client is not None:
+            self._client.closed()
+            self._client = None
 
     def _abort_later(self) -> None:
         if self._deadline is None and self._transport is not None:
