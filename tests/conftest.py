@@ -48,7 +48,7 @@ hypothesis.settings.load_profile("tapehouse")
 
 
 _PLATFORMS = {"up": "up", "mirrored": "mirrored", "handing": "mirrored", "browsed": "browsed"}
-"""Fixture of the session -> the files that may use it, as `platform_of` names them."""
+"""Fixture of a platform -> the files that may use it, as `platform_of` names them."""
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

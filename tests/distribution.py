@@ -25,12 +25,12 @@ class SharedPlatforms(LoadScopeScheduling):
 
 
 def platform_of(file: str) -> str:
-    """`up`, `mirrored` or `browsed` for files that share that platform of tests/system/conftest.py, else the file."""
+    """`up`, `mirrored` or `browsed` for files of tests/system that share that platform, else the file."""
     folder, _, name = file.rpartition("/")
     if folder == "tests/system" and name.startswith(_MIRRORED):
         return "mirrored"
     if folder == "tests/system" and name.startswith(_UP):
         return "up"
-    if folder == "tests/system" and name.startswith("test_page"):
+    if folder == "tests/system/page":
         return "browsed"
     return file

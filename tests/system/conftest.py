@@ -8,7 +8,6 @@ import pytest
 
 import tapehouse
 from tapehouse.client.database import Database
-from tests.system.browsed import Browsed
 from tests.system.mirrored import Mirrored
 from tests.system.up import Up
 
@@ -40,14 +39,6 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
 def handing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
     """As `mirrored`, but its days are handed over, ever later ones: each test has days after those of the last."""
     platform = Mirrored(tmp_path_factory.mktemp("handing") / "home")
-    yield platform
-    platform.stop()
-
-
-@pytest.fixture(scope="session")
-def browsed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsed]:
-    """A platform with the simulator, shared by the tests of the page. The gateway may be killed, nothing else."""
-    platform = Browsed(tmp_path_factory.mktemp("browsed") / "home")
     yield platform
     platform.stop()
 

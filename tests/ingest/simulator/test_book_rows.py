@@ -76,7 +76,7 @@ RATES = st.sampled_from((1, 50, 1_000, 40_000))
 
 
 @given(st.data())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_kills_lose_nothing_and_contradict_nothing(data: st.DataObject) -> None:
     """Whatever a killed run had published beyond its checkpoint, the last timeline has it, the same.
 

@@ -7,7 +7,7 @@ import { type Browser, type BrowserContextOptions, type Page, chromium } from "p
 /** What tests/system/browsed.py passes on. */
 export function given(name: string): string {
   const value = process.env[`PAGE_${name}`];
-  if (!value) throw new Error(`expected PAGE_${name}: run a tests/system/test_page*.py`);
+  if (!value) throw new Error(`expected PAGE_${name}: run one of tests/system/page`);
   return value;
 }
 
