@@ -16,7 +16,7 @@ from tapehouse.model import ACCOUNT_TRADES
 from tapehouse.settings import Timescale
 from tapehouse.stores.questdb import frame
 from tapehouse.stores.timescale import TimescaleClient
-from tapehouse.stores.timescale_trades import TradeTables
+from tapehouse.stores.timescale_trades import TRADE_ORDER, TradeTables
 
 AGGREGATES = {"1m": "1 minute", "30m": "30 minutes", "1h": "1 hour", "4h": "4 hours", "1d": "1 day"}
 """Name of an aggregate's interval -> its length, each made of the one before from 30m on."""
@@ -34,10 +34,10 @@ _VALUES = [name for name in ACCOUNT_TRADES.names if name not in ACCOUNT_TRADES.k
 _SAME_VALUES = "({}) = ({})".format(
     *(", ".join(f"{of}.{name}" for name in _VALUES) for of in ("staged", "stored"))
 )
-_ORDER = "ts_event::NUMERIC * 10000000000000000000 + id"
 _DIFFERENT_CANDLES = (
     "WITH made AS (SELECT time_bucket(%s::INTERVAL, timestamp) AS interval_start, account_id, "
-    f"first(amount, {_ORDER}) AS open, max(amount) AS high, min(amount) AS low, last(amount, {_ORDER}) AS close, "
+    f"first(amount, {TRADE_ORDER}) AS open, max(amount) AS high, min(amount) AS low, "
+    f"last(amount, {TRADE_ORDER}) AS close, "
     f"sum(trx_amount) AS volume, count(*) AS trades FROM account_trades WHERE {_OF_DAY} GROUP BY 1, 2), "
     "kept AS (SELECT interval_start, account_id, open_price, high_price, low_price, close_price, volume, "
     "trades::BIGINT AS trades FROM {view} WHERE interval_start >= %s::DATE AND interval_start < %s::DATE + 1) "

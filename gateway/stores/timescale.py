@@ -23,6 +23,7 @@ from tapehouse.errors import TimescaleError, UsageError
 from tapehouse.model import ACCOUNT_CANDLES, ACCOUNT_TRADES, Kind
 from tapehouse.settings import Timescale
 from tapehouse.stores.timescale import TimescaleClient
+from tapehouse.stores.timescale_trades import TRADE_ORDER
 
 _TIMEOUT_S = 30.0
 _SOURCES = {
@@ -40,7 +41,6 @@ _SPAN = (
     f"timestamp >= {_INSTANT.format(ns='%s::BIGINT')} AND timestamp <= {_INSTANT.format(ns='%s::BIGINT')} "
     "AND ts_event >= %s AND ts_event < %s"
 )
-_ORDER = "ts_event::NUMERIC * 10000000000000000000 + id"
 Piece = tuple[int, int, bool]
 """[start, end) in ns, and whether its candles are made of the trades."""
 
@@ -197,8 +197,8 @@ def _candles_statement(accounts: list[int], piece: Piece, source: str, length: i
     start, end, is_of_trades = piece
     if is_of_trades:
         return (
-            f"SELECT ts_event - mod(ts_event, %s), account_id, first(amount, {_ORDER}), max(amount), min(amount), "
-            f"last(amount, {_ORDER}), sum(trx_amount), count(*) FROM account_trades "
+            f"SELECT ts_event - mod(ts_event, %s), account_id, first(amount, {TRADE_ORDER}), max(amount), min(amount), "
+            f"last(amount, {TRADE_ORDER}), sum(trx_amount), count(*) FROM account_trades "
             f"WHERE account_id = ANY(%s) AND {_SPAN} GROUP BY 1, 2 ORDER BY 1, 2",
             [length, accounts, *_span(start, end)],
         )

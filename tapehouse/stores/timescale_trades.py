@@ -19,6 +19,8 @@ from tapehouse.errors import TimescaleError
 from tapehouse.model import ACCOUNT_TRADES
 from tapehouse.stores.timescale import TimescaleClient
 
+TRADE_ORDER = "ts_event::NUMERIC * 10000000000000000000 + id"
+"""SQL of a number by which the trades of `account_trades` are in order of (time, id): ids are below 10^19."""
 MARGIN = "2 days"
 """So long before the retention would drop a trade it is diverted: an aggregate refreshes whole buckets, of a day at
 most, and its policy has a day to do so."""

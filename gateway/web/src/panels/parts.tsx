@@ -1,30 +1,15 @@
 /** What each part last reported of itself, asked for every two seconds. */
 
-import { Index, Show, createSignal, onCleanup } from "solid-js";
+import { Index, Show } from "solid-js";
 import { type Part, parts } from "../api/system";
 import { count, duration } from "../format";
+import { asked } from "./asked";
 
 const EVERY_MS = 2_000;
 const lag = ({ lag_ms: ms }: Part) => (ms === null ? "–" : duration(ms));
 
 export function Parts() {
-  const [found, setFound] = createSignal<Part[]>();
-  const [failure, setFailure] = createSignal("");
-  const ending = new AbortController();
-  const ask = async () => {
-    try {
-      setFound(await parts(ending.signal));
-      setFailure("");
-    } catch (reason) {
-      if (!ending.signal.aborted) setFailure(String(reason instanceof Error ? reason.message : reason));
-    }
-  };
-  void ask();
-  const timer = setInterval(() => void ask(), EVERY_MS);
-  onCleanup(() => {
-    clearInterval(timer);
-    ending.abort();
-  });
+  const { found, failure } = asked(parts, EVERY_MS);
   return (
     <section class="mt-4" aria-label="Parts">
       <Show when={failure()}>

@@ -1,31 +1,16 @@
 /** How many rows were rejected and why, and the newest of them, asked for every five seconds. */
 
-import { For, Show, createSignal, onCleanup } from "solid-js";
+import { For, Show } from "solid-js";
 import { milliseconds } from "../api/http";
-import { type Quarantine, quarantine } from "../api/system";
+import { quarantine } from "../api/system";
 import { count, dateTime } from "../format";
 import { zone } from "../state";
+import { asked } from "./asked";
 
 const EVERY_MS = 5_000;
 
 export function Quarantined() {
-  const [found, setFound] = createSignal<Quarantine>();
-  const [failure, setFailure] = createSignal("");
-  const ending = new AbortController();
-  const ask = async () => {
-    try {
-      setFound(await quarantine(ending.signal));
-      setFailure("");
-    } catch (reason) {
-      if (!ending.signal.aborted) setFailure(String(reason instanceof Error ? reason.message : reason));
-    }
-  };
-  void ask();
-  const timer = setInterval(() => void ask(), EVERY_MS);
-  onCleanup(() => {
-    clearInterval(timer);
-    ending.abort();
-  });
+  const { found, failure } = asked(quarantine, EVERY_MS);
   return (
     <section class="mt-5" aria-label="Quarantine" data-quarantine>
       <Show when={failure()}>
